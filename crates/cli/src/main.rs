@@ -1,0 +1,5 @@
+//! `bpftrust`: code signing for BPF on Linux.
+
+mod output;
+
+fn main() {}

@@ -1,0 +1,91 @@
+//! The one place that prints. Results go to stdout, diagnostics to stderr, and
+//! a reader that closes the pipe early ends the program quietly.
+
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+/// How a verb ended, as the exit code that scripts see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Outcome {
+    /// 0: done, or the answer is yes.
+    Yes,
+    /// 1: the answer is no.
+    No,
+    /// 2: could not tell, or could not be done.
+    Unknown,
+}
+
+impl From<Outcome> for ExitCode {
+    fn from(outcome: Outcome) -> Self {
+        Self::from(outcome as u8)
+    }
+}
+
+/// Writes `text` to stdout. A closed pipe ends the process with success, as
+/// for any filter in a pipeline (`bpftrust events | head`).
+pub fn print(text: &str) {
+    let mut out = io::stdout().lock();
+    if let Err(error) = out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            std::process::exit(0);
+        }
+        eprintln!("error: writing to standard output: {error}");
+        std::process::exit(2);
+    }
+}
+
+/// Prints one result as one line of JSON.
+pub fn print_json(value: &impl serde::Serialize) {
+    let mut line = serde_json::to_string(value).expect("a result is always valid JSON");
+    line.push('\n');
+    print(&line);
+}
+
+/// A path fit for a terminal: control characters and invalid UTF-8 escaped, so
+/// that a file's name can't forge output or move the cursor.
+pub fn escaped(path: &Path) -> String {
+    escape_bytes(path.as_os_str().as_encoded_bytes())
+}
+
+/// The same for any bytes that somebody else chose (a `comm`, a path of an event).
+pub fn escape_bytes(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            if c.is_control() || c == '\\' || is_invisible(c) {
+                text.extend(c.escape_default());
+            } else {
+                text.push(c);
+            }
+        }
+        for byte in chunk.invalid() {
+            text.push_str(&format!("\\x{byte:02x}"));
+        }
+    }
+    text
+}
+
+/// Format characters that reorder or hide text (Unicode TR36, "bidirectional
+/// text spoofing").
+fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hostile_names_are_escaped() {
+        for (name, expected) in [
+            (&b"/usr/bin/tool"[..], "/usr/bin/tool"),
+            (b"a\x1b[2Jb\n", "a\\u{1b}[2Jb\\n"),
+            (b"\xff\xfe", "\\xff\\xfe"),
+            ("x\u{202e}y".as_bytes(), "x\\u{202e}y"),
+            (b"back\\slash", "back\\\\slash"),
+        ] {
+            assert_eq!(escape_bytes(name), expected);
+        }
+    }
+}
