@@ -60,11 +60,138 @@ struct bt_statement {
 };
 
 #define BT_GRANT_MAX 512
+#define BT_SIGNATURE_MAX 3072
 #define BT_STATEMENT_MAX (sizeof(struct bt_statement) + BT_GRANT_MAX)
 
 /* "FSVerity", algorithm, size, digest: at most SHA-512 */
 #define BT_FORMATTED_DIGEST_MAX (8 + 2 + 2 + 64)
 
+/* ---- between the kernel side and user space --------------------------- */
+
+/*
+ * Why a process may not call bpf(). A closed list: it grows, a name is never
+ * used again for something else. The event and `status` show the name.
+ */
+enum bt_reason {
+	BT_REASON_NONE,		    /* trusted */
+	BT_REASON_NO_SIGNATURE,	    /* executed from a file without our xattr */
+	BT_REASON_BEFORE,	    /* running since before enforcement began */
+	BT_REASON_NO_VERITY,	    /* our xattr, but the content may change */
+	BT_REASON_BAD_SIGNATURE,    /* malformed, or not over this content */
+	BT_REASON_UNKNOWN_KEY,	    /* no key of the policy made it */
+	BT_REASON_WRONG_KIND,	    /* signed, but not as a loader */
+	BT_REASON_UNREADABLE,	    /* its xattr can't be read by who runs it */
+	BT_REASON_TRACED,	    /* executed while a debugger was attached */
+	BT_REASON_FILTERED,	    /* a seccomp filter can answer for the kernel */
+	BT_REASON_KERNEL_STARTED,   /* executed by a kernel thread */
+	BT_REASON_UNSIGNED_SCRIPT,  /* executed as the interpreter of a file */
+	BT_REASON_UNSIGNED_LIBRARY, /* executed with a loader of somebody's choice */
+	BT_REASON_WRITABLE_CODE,    /* made memory executable that it can write */
+	BT_REASON_UNKNOWN_COMMAND,  /* a bpf() command newer than this policy */
+	BT_REASON_RESOURCES,	    /* no memory or slot to decide with */
+};
+
+/* What an event is about. */
+enum bt_action {
+	BT_ACTION_EXEC = 1, /* a file with our xattr was executed */
+	BT_ACTION_BPF,	    /* bpf() was called */
+	BT_ACTION_TAINT,    /* a trusted address space lost trust */
+	BT_ACTION_TRACE,    /* somebody reached for a trusted process */
+};
+
+enum bt_outcome {
+	BT_OUTCOME_ALLOWED = 1,
+	BT_OUTCOME_DENIED,
+	BT_OUTCOME_WOULD_DENY, /* audit mode */
+};
+
+#define BT_DIGEST_MAX 64
+#define BT_COMM_SIZE 16
+#define BT_NAME_SIZE 32
+#define BT_PATH_SIZE 384
+
+/* struct fsverity_digest (uapi/linux/fsverity.h) with room for SHA-512. */
+struct bt_digest {
+	__u16 algorithm; /* FS_VERITY_HASH_ALG_* */
+	__u16 size;	 /* bytes */
+	__u8 bytes[BT_DIGEST_MAX];
+};
+
+/*
+ * One slot of the history of events. Its writer makes `closing` differ from
+ * `sequence` while the slot is being written.
+ */
+struct bt_event {
+	__u64 sequence; /* 1 for the first event since enforcement began */
+	__u64 busy;	/* held by a writer */
+	__u64 time;	/* nanoseconds, CLOCK_BOOTTIME */
+	__u32 pid;	/* thread group, as the initial PID namespace has it */
+	__u32 tid;
+	__u32 uid;
+	__u32 target;	     /* BT_ACTION_TRACE: the pid reached for */
+	__u32 command;	     /* BT_ACTION_BPF: enum bpf_cmd */
+	__u8 action;	     /* enum bt_action */
+	__u8 outcome;	     /* enum bt_outcome */
+	__u8 reason;	     /* enum bt_reason */
+	__u8 reserved;	     /* 0 */
+	__u8 key[8];	     /* hint of the key that verified the executable, or 0 */
+	struct bt_digest digest; /* of the executable; size 0 without fs-verity */
+	__u8 comm[BT_COMM_SIZE];
+	__u8 path[BT_PATH_SIZE]; /* of the executable, NUL-terminated; cut off from
+				    the front in favour of the name if too long */
+	__u8 padding[4];     /* 0 */
+	__u64 closing;	     /* equals sequence when the record is whole */
+};
+
+#define BT_EVENTS 4096
+
+/* What one address space may do. Shared by everything that shares it. */
+struct bt_image {
+	__u64 commands; /* bit set of bpf() commands already reported as allowed */
+	__u64 started;	/* nanoseconds, CLOCK_BOOTTIME: its exec */
+	__u32 tasks;	/* threads and CLONE_VM children that share it */
+	__u32 pid;	/* thread group that it was made for */
+	__u8 reason;	/* enum bt_reason: not NONE once trust is lost */
+	__u8 adopted;	/* trusted by the admin's word (--adopt), not by exec */
+	__u8 reserved[2];
+	struct bt_digest digest;
+	__u8 key[8];
+	__u8 comm[BT_COMM_SIZE];
+};
+
+/* Images are numbered from here; a task's standing below it is a bt_reason. */
+#define BT_FIRST_IMAGE 256
+
+#define BT_ADOPTED 1024 /* thread groups */
+
+/* A key that may sign, found by its hint (struct bt_envelope). */
+struct bt_key {
+	__u32 ring; /* serial of the keyring that holds this key and no other */
+	__u8 bare;  /* enum bt_kind that a bare signature of it means */
+	__u8 lost;  /* the ring is gone: never look it up again */
+	__u8 reserved[2];
+	__u8 hint[8];		      /* its own key in the map, for readers */
+	__u8 publisher[BT_NAME_SIZE]; /* NUL-padded */
+};
+
+#define BT_KEYS 4096
+
+/* The whole guard's state: one slot. */
+struct bt_state {
+	__u64 started;	/* nanoseconds, CLOCK_BOOTTIME: when it was armed; 0 before */
+	__u64 events;	/* number of the newest event */
+	__u64 lost;	/* events that found their slot busy */
+	__u64 images;	/* number of the newest image */
+	__u64 starved;	/* records that could not be made for want of room */
+	__u64 refusals[32]; /* by reason */
+	__u32 audit;
+	__u32 form; /* BT_FORM of the guard that runs */
+};
+
+_Static_assert(sizeof(struct bt_digest) == 68, "bt_digest is packed");
+_Static_assert(sizeof(struct bt_event) % 8 == 0, "bt_event is packed");
+_Static_assert(sizeof(struct bt_image) == 120, "bt_image is packed");
+_Static_assert(sizeof(struct bt_key) == 48, "bt_key is packed");
 _Static_assert(sizeof(struct bt_envelope) == 24, "bt_envelope is packed");
 _Static_assert(sizeof(struct bt_statement) == 8, "bt_statement is packed");
 

@@ -1,1 +1,29 @@
-//! TODO
+//! The test machine, host side: stock Debian kernels in QEMU.
+//!
+//! A guest is a kernel from Debian's archive, a small initramfs whose `/init`
+//! is the `bpftrust-guest` binary, and an ext4 disk with fs-verity that holds
+//! real Debian packages. Everything is made without root and cached, so that a
+//! second run needs no network.
+//!
+//! - [`kernels`]: which kernels, and what each cannot do
+//! - [`apt`]: packages, from the mirror that this machine already uses
+//! - [`disk`], [`initramfs`], [`cpio`], [`modules`]: what the guest boots from
+//! - [`machine`]: one boot, from job to outcome
+//! - [`suite`]: the guest tests on one kernel, and all results in one report
+//! - [`protocol`]: what host and guest tell each other
+//! - [`log`]: what in a kernel's log fails a run
+
+pub mod apt;
+pub mod cache;
+pub mod cpio;
+pub mod disk;
+pub mod initramfs;
+pub mod kernels;
+pub mod log;
+pub mod machine;
+pub mod modules;
+pub mod prepare;
+pub mod protocol;
+pub mod qemu;
+pub mod suite;
+pub mod tool;

@@ -1,5 +1,46 @@
 //! `bpftrust`: code signing for BPF on Linux.
 
+mod advice;
+mod cli;
+mod elf;
+mod guard_advice;
+mod input;
+mod mount;
 mod output;
+mod parallel;
+mod target;
+mod tree;
+mod verbs;
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use cli::{Cli, Verb};
+use output::Outcome;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let outcome = run(&cli.verb).unwrap_or_else(|error| {
+        output::report(&error);
+        Outcome::Unknown
+    });
+    outcome.into()
+}
+
+fn run(verb: &Verb) -> anyhow::Result<Outcome> {
+    match verb {
+        Verb::Keygen(args) => verbs::keygen::run(args),
+        Verb::Digest(args) => verbs::digest::run(args),
+        Verb::Sign(args) => verbs::sign::run(args),
+        Verb::Install(args) => verbs::install::run(args),
+        Verb::Verify(args) => verbs::verify::run(args),
+        Verb::Inspect(args) => verbs::inspect::run(args),
+        Verb::Check(args) => verbs::check::run(args),
+        Verb::Enforce(args) => verbs::enforce::run(args),
+        Verb::Release(args) => verbs::release::run(args),
+        Verb::Status(args) => verbs::status::run(args),
+        Verb::Events(args) => verbs::events::run(args),
+        Verb::Generate(args) => verbs::generate::run(args),
+    }
+}

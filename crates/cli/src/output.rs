@@ -5,6 +5,8 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
+use crate::advice::Advised;
+
 /// How a verb ended, as the exit code that scripts see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Outcome {
@@ -33,6 +35,25 @@ pub fn print(text: &str) {
         eprintln!("error: writing to standard output: {error}");
         std::process::exit(2);
     }
+}
+
+/// Reports a failure on stderr: `error: outer: inner`, then what to type next
+/// where the error says so.
+pub fn report(error: &anyhow::Error) {
+    diagnose(&format!("error: {error:#}"));
+    if let Some(help) = Advised::find(error) {
+        diagnose(&format!("help: {help}"));
+    }
+}
+
+/// Says on stderr what the user should know although the verb goes on.
+pub fn warn(text: &str) {
+    diagnose(&format!("warning: {text}"));
+}
+
+/// A line on stderr. Nobody is left to tell when that fails.
+fn diagnose(line: &str) {
+    let _ = writeln!(io::stderr().lock(), "{line}");
 }
 
 /// Prints one result as one line of JSON.

@@ -1,1 +1,21 @@
-//! TODO
+//! fs-verity: the digest that stands for the whole content of a file.
+//!
+//! [`Descriptor::compute`] makes it from any reader, the way the kernel does
+//! (`fs/verity/enable.c`) and `fsverity digest` prints it. [`enable`] makes a
+//! file's content immutable and [`measure`] asks the kernel for its digest.
+//!
+//! The form is fixed by `include/uapi/linux/fsverity.h` and
+//! `Documentation/filesystems/fsverity.rst` of the kernel.
+
+mod descriptor;
+mod digest;
+mod error;
+mod ioctl;
+mod merkle;
+mod parameters;
+
+pub use descriptor::Descriptor;
+pub use digest::{Digest, ParseDigestError};
+pub use error::Error;
+pub use ioctl::{enable, measure};
+pub use parameters::{Algorithm, MAX_SALT, Parameters};

@@ -1,2 +1,67 @@
-//! TODO
-fn main() {}
+//! The test machine, guest side: PID 1, and the tests that it runs.
+//!
+//! - [`pid1`]: from the initramfs to the job and to power off
+//! - [`registry`]: what a test and a group are, and all of them
+//! - [`runner`]: selects tests, runs each in a process of its own, reports
+//! - [`guest`], [`process`]: what tests are written with
+//! - [`tests`]: the tests, one file per group
+//!
+//! The binary runs on the host as well, for `list`.
+
+mod cgroup;
+mod guest;
+mod pid1;
+mod process;
+mod registry;
+mod runner;
+mod sys;
+mod tests;
+
+use anyhow::{Context, Result, bail};
+use bpftrust_vm::kernels::{self, Kernel};
+use std::process::ExitCode;
+
+const USAGE: &str = "usage: bpftrust-guest COMMAND
+  list [--kernel SERIES] [FILTER...]   names of the tests that the filters select
+  test [FILTER...]                     run them, in a guest
+  one NAME                             run one without its group's fixture
+  setup GROUP | teardown GROUP         make or remove a group's fixture";
+
+fn main() -> ExitCode {
+    if std::process::id() == 1 {
+        pid1::run();
+    }
+    match dispatch() {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn dispatch() -> Result<ExitCode> {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match words[..] {
+        ["list", "--kernel", series, ref filters @ ..] => list(kernels::find(series)?, filters),
+        ["list", ref filters @ ..] => list(this_kernel()?, filters),
+        ["test", ref filters @ ..] => runner::run(this_kernel()?, filters),
+        [part @ ("one" | "setup" | "teardown"), name] => runner::run_part(part, name),
+        _ => bail!("{USAGE}"),
+    }
+}
+
+fn list(kernel: &Kernel, filters: &[&str]) -> Result<ExitCode> {
+    for name in registry::select(kernel, filters).names() {
+        println!("{name}");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn this_kernel() -> Result<&'static Kernel> {
+    let uname = rustix::system::uname();
+    let release = uname.release().to_string_lossy();
+    kernels::of_release(&release)
+        .with_context(|| format!("Linux {release} is not in the table of kernels"))
+}

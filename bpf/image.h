@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/*
+ * Images: one record per address space that has a standing with the guard.
+ *
+ * `tasks` names each task's image. Its key is the task_struct's address, which
+ * stays one task's until security_task_free() (kernel/fork.c, __put_task_struct)
+ * takes the entry away; a failed fork passes there too. Most tasks have no
+ * entry: they were executed from a file without our xattr.
+ *
+ * An untrusted task that has another reason than that needs no record of its
+ * own: the entry is the reason. So what the untrusted do takes no image.
+ *
+ * Both maps are preallocated: making a record never waits for memory, and a
+ * full map costs trust (BT_REASON_RESOURCES), nothing else.
+ */
+#ifndef BPFTRUST_IMAGE_H
+#define BPFTRUST_IMAGE_H
+
+#include "report.h"
+
+#define TASKS_MAX 65536
+#define IMAGES_MAX 32768
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, TASKS_MAX);
+	__type(key, u64);
+	__type(value, u64);
+} tasks SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, IMAGES_MAX);
+	__type(key, u64);
+	__type(value, struct bt_image);
+} images SEC(".maps");
+
+/* What is known of a task: an image, or the reason why there is none. */
+struct standing {
+	struct bt_image *image;
+	u8 reason;
+};
+
+static __always_inline struct bt_image *image_by_id(u64 id)
+{
+	return id < BT_FIRST_IMAGE ? NULL : bpf_map_lookup_elem(&images, &id);
+}
+
+static __always_inline struct standing standing_of(u64 task)
+{
+	struct standing standing = { .reason = BT_REASON_NO_SIGNATURE };
+	u64 *entry = bpf_map_lookup_elem(&tasks, &task);
+
+	if (!entry)
+		return standing;
+	standing.image = image_by_id(*entry);
+	if (standing.image)
+		standing.reason = standing.image->reason;
+	else
+		standing.reason = *entry < BT_FIRST_IMAGE ? *entry : BT_REASON_RESOURCES;
+	return standing;
+}
+
+static __always_inline struct standing standing_of_current(void)
+{
+	return standing_of(bpf_get_current_task());
+}
+
+/* Whoever is trusted has an image, and the image has no reason against it. */
+static __always_inline bool is_trusted(const struct standing *standing)
+{
+	return standing->image && standing->reason == BT_REASON_NONE;
+}
+
+static __always_inline void count_starved(void)
+{
+	struct bt_state *guard = guard_state();
+
+	if (guard)
+		__sync_fetch_and_add(&guard->starved, 1);
+}
+
+/* Makes @entry (an image's id or a reason) the standing of @task. */
+static __always_inline bool set_entry(u64 task, u64 entry)
+{
+	if (!bpf_map_update_elem(&tasks, &task, &entry, BPF_ANY))
+		return true;
+	count_starved();
+	return false;
+}
+
+/* Lets go of one task's share in an image; the last one takes it away. */
+static __always_inline void release_image(u64 id)
+{
+	struct bt_image *image = image_by_id(id);
+
+	if (image && __sync_fetch_and_sub(&image->tasks, 1) == 1)
+		bpf_map_delete_elem(&images, &id);
+}
+
+static __always_inline void forget_task(u64 task)
+{
+	u64 *entry = bpf_map_lookup_elem(&tasks, &task);
+	u64 id;
+
+	if (!entry)
+		return;
+	id = *entry;
+	bpf_map_delete_elem(&tasks, &task);
+	release_image(id);
+}
+
+/* Gives @task an image of its own, a copy of @from. */
+static __always_inline bool own_image(u64 task, const struct bt_image *from)
+{
+	struct bt_state *guard = guard_state();
+	struct bt_image image;
+	u64 id;
+
+	if (!guard)
+		return false;
+	__builtin_memcpy(&image, from, sizeof(image));
+	image.tasks = 1;
+	id = BT_FIRST_IMAGE + __sync_fetch_and_add(&guard->images, 1);
+	if (bpf_map_update_elem(&images, &id, &image, BPF_NOEXIST)) {
+		count_starved();
+		return false;
+	}
+	if (set_entry(task, id))
+		return true;
+	bpf_map_delete_elem(&images, &id);
+	return false;
+}
+
+/*
+ * A new task: what shares the address space shares the record, so that neither
+ * outlives the other's loss of trust; a fork gets its own.
+ */
+static __always_inline void inherit(u64 parent, u64 child, bool shares_memory)
+{
+	u64 *entry = bpf_map_lookup_elem(&tasks, &parent);
+	struct bt_image *image;
+	u64 id;
+
+	if (!entry)
+		return;
+	id = *entry;
+	image = image_by_id(id);
+	if (!image) {
+		set_entry(child, id);
+		return;
+	}
+	if (!shares_memory) {
+		if (!own_image(child, image))
+			set_entry(child, BT_REASON_RESOURCES);
+		return;
+	}
+	__sync_fetch_and_add(&image->tasks, 1);
+	if (!set_entry(child, id))
+		release_image(id);
+}
+
+/* Takes trust from all that share current's address space. */
+static __always_inline void taint(struct bt_image *image, u8 reason)
+{
+	if (image->reason != BT_REASON_NONE)
+		return;
+	report(BT_ACTION_TAINT, BT_OUTCOME_DENIED, reason, 0, image);
+	if (!audit)
+		image->reason = reason;
+}
+
+#endif

@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/*
+ * What we use of the kernel's types, relocated against the running kernel's
+ * BTF (CO-RE): only the named fields matter, not their order or size. Kept by
+ * hand instead of a generated vmlinux.h so that a reader sees all that we
+ * depend on.
+ */
+#ifndef BPFTRUST_KERNEL_H
+#define BPFTRUST_KERNEL_H
+
+typedef unsigned char __u8;
+typedef unsigned short __u16;
+typedef unsigned int __u32;
+typedef unsigned long long __u64;
+typedef signed char __s8;
+typedef short __s16;
+typedef int __s32;
+typedef long long __s64;
+typedef __u16 __be16;
+typedef __u32 __be32;
+typedef __u32 __wsum;
+
+typedef __u8 u8;
+typedef __u16 u16;
+typedef __u32 u32;
+typedef __u64 u64;
+typedef __s32 s32;
+typedef __s64 s64;
+typedef _Bool bool;
+
+#define true 1
+#define false 0
+#define NULL ((void *)0)
+
+/* include/uapi/asm-generic/errno-base.h, errno.h */
+#define EPERM 1
+#define ENOMEM 12
+#define EACCES 13
+#define ERANGE 34
+#define ENODATA 61
+#define EOPNOTSUPP 95
+#define ENOKEY 126
+
+/* include/uapi/linux/fsverity.h */
+#define FS_VERITY_HASH_ALG_SHA256 1
+#define FS_VERITY_HASH_ALG_SHA512 2
+
+/* include/uapi/linux/sched.h, mman-common.h; include/linux/{binfmts,ptrace,sched}.h */
+#define CLONE_VM 0x100
+#define PROT_WRITE 0x2
+#define PROT_EXEC 0x4
+#define LSM_UNSAFE_PTRACE 2
+#define PTRACE_MODE_ATTACH 2
+#define PF_KTHREAD 0x00200000
+
+/* include/uapi/linux/bpf.h: map types, map flags and arguments that we use */
+enum bpf_map_type {
+	BPF_MAP_TYPE_HASH = 1,
+	BPF_MAP_TYPE_ARRAY = 2,
+	BPF_MAP_TYPE_INODE_STORAGE = 28,
+	BPF_MAP_TYPE_TASK_STORAGE = 29,
+};
+enum {
+	BPF_ANY,
+	BPF_NOEXIST,
+};
+enum {
+	BPF_F_NO_PREALLOC = 1U << 0,
+};
+enum {
+	BPF_LOCAL_STORAGE_GET_F_CREATE = 1U << 0,
+};
+enum {
+	BPF_F_BPRM_SECUREEXEC = 1U << 0,
+};
+
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
+struct inode;
+struct bpf_prog;
+
+struct bpf_key {
+	bool has_ref;
+};
+
+struct path {
+	struct vfsmount *mnt;
+	struct dentry *dentry;
+};
+
+struct qstr {
+	const unsigned char *name;
+};
+
+struct dentry {
+	struct inode *d_inode;
+	struct qstr d_name;
+};
+
+struct file {
+	struct path f_path;
+	struct inode *f_inode;
+};
+
+struct sock_filter {
+	__u16 code;
+	__u8 jt;
+	__u8 jf;
+	__u32 k;
+};
+
+struct sock_fprog_kern {
+	u16 len;
+	struct sock_filter *filter;
+};
+
+struct bpf_prog {
+	struct sock_fprog_kern *orig_prog;
+};
+
+struct notification;
+
+struct seccomp_filter {
+	struct seccomp_filter *prev;
+	struct bpf_prog *prog;
+	struct notification *notif;
+};
+
+struct seccomp {
+	struct seccomp_filter *filter;
+};
+
+struct task_struct {
+	unsigned int flags;
+	int pid;
+	int tgid;
+	struct task_struct *real_parent;
+	struct seccomp seccomp;
+	char comm[16];
+};
+
+struct linux_binprm {
+	struct file *executable;
+	struct file *loader;
+	struct file *file;
+	int unsafe;
+	const char *filename;
+	const char *interp;
+};
+
+struct vm_area_struct {
+	struct file *vm_file;
+	void *anon_vma;
+};
+
+struct seq_file;
+
+struct bpf_iter_meta {
+	struct seq_file *seq;
+	u64 session_id;
+	u64 seq_num;
+};
+
+struct bpf_iter__bpf_map_elem {
+	struct bpf_iter_meta *meta;
+	struct bpf_map *map;
+	void *key;
+	void *value;
+};
+
+#pragma clang attribute pop
+
+/* Opaque to us, with the size that the kernel's uapi fixes. */
+struct bpf_dynptr {
+	__u64 opaque[2];
+} __attribute__((aligned(8)));
+
+struct bpf_iter_task {
+	__u64 opaque[3];
+} __attribute__((aligned(8)));
+
+enum {
+	BPF_TASK_ITER_ALL_PROCS,
+	BPF_TASK_ITER_ALL_THREADS,
+	BPF_TASK_ITER_PROC_THREADS,
+};
+
+/* include/uapi/linux/seccomp.h, bpf_common.h */
+#define SECCOMP_RET_ACTION_FULL 0xffff0000U
+#define SECCOMP_RET_DATA 0x0000ffffU
+#define SECCOMP_RET_ERRNO 0x00050000U
+#define SECCOMP_RET_USER_NOTIF 0x7fc00000U
+#define SECCOMP_RET_TRACE 0x7ff00000U
+#define BPF_CLASS(code) ((code) & 0x07)
+#define BPF_RET 0x06
+#define BPF_RVAL(code) ((code) & 0x18)
+#define BPF_K 0x00
+#define BPF_MAXINSNS 4096
+
+/* fs/bpf_fs_kfuncs.c, fs/verity/measure.c, kernel/trace/bpf_trace.c (6.12) */
+extern int bpf_get_file_xattr(struct file *file, const char *name__str,
+			      struct bpf_dynptr *value_p) __attribute__((section(".ksyms")));
+extern int bpf_get_fsverity_digest(struct file *file, struct bpf_dynptr *digest_p)
+	__attribute__((section(".ksyms")));
+extern struct file *bpf_get_task_exe_file(struct task_struct *task)
+	__attribute__((section(".ksyms")));
+extern void bpf_put_file(struct file *file) __attribute__((section(".ksyms")));
+extern int bpf_path_d_path(const struct path *path, char *buf, u64 buf__sz)
+	__attribute__((section(".ksyms")));
+extern struct bpf_key *bpf_lookup_user_key(u32 serial, u64 flags)
+	__attribute__((section(".ksyms")));
+extern void bpf_key_put(struct bpf_key *key) __attribute__((section(".ksyms")));
+extern int bpf_verify_pkcs7_signature(struct bpf_dynptr *data, struct bpf_dynptr *sig,
+				      struct bpf_key *ring) __attribute__((section(".ksyms")));
+
+/* kernel/bpf/helpers.c, kernel/bpf/task_iter.c */
+extern void bpf_rcu_read_lock(void) __attribute__((section(".ksyms")));
+extern void bpf_rcu_read_unlock(void) __attribute__((section(".ksyms")));
+extern int bpf_iter_task_new(struct bpf_iter_task *it, struct task_struct *task__nullable,
+			     unsigned int flags) __attribute__((section(".ksyms")));
+extern struct task_struct *bpf_iter_task_next(struct bpf_iter_task *it)
+	__attribute__((section(".ksyms")));
+extern void bpf_iter_task_destroy(struct bpf_iter_task *it) __attribute__((section(".ksyms")));
+
+#endif

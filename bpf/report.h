@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/*
+ * The guard's state, and the history of what it decided.
+ *
+ * The history is a ring of slots in an array that user space reads through a
+ * pinned iterator: readers need no bpf() and take nothing from each other. A
+ * slot that is overwritten before it was read shows as a gap in the numbers.
+ */
+#ifndef BPFTRUST_REPORT_H
+#define BPFTRUST_REPORT_H
+
+const volatile bool audit = false;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct bt_state);
+} state SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, BT_EVENTS);
+	__type(key, u32);
+	__type(value, struct bt_event);
+} events SEC(".maps");
+
+static __always_inline struct bt_state *guard_state(void)
+{
+	u32 zero = 0;
+
+	return bpf_map_lookup_elem(&state, &zero);
+}
+
+/* The fs-verity digest of @file; size 0 if it has none. @digest is map memory. */
+static __noinline int measure(struct file *file, struct bt_digest *digest)
+{
+	struct bpf_dynptr into;
+
+	/* 68 bytes, or 6.18 truncates in silence (fs/verity/measure.c) */
+	if (bpf_dynptr_from_mem(digest, sizeof(*digest), 0, &into) ||
+	    bpf_get_fsverity_digest(file, &into))
+		digest->size = 0;
+	return 0;
+}
+
+/*
+ * Path and digest of what current executes. An image knows its digest; of the
+ * others it is what the kernel says, and PR_SET_MM_EXE_FILE can make it lie.
+ */
+static __always_inline void describe_executable(struct bt_event *event,
+						const struct bt_image *image)
+{
+	struct file *file = bpf_get_task_exe_file(bpf_get_current_task_btf());
+
+	event->path[0] = 0;
+	event->digest.size = 0;
+	if (image && image->digest.size)
+		__builtin_memcpy(&event->digest, &image->digest, sizeof(event->digest));
+	if (!file)
+		return;
+	if (bpf_path_d_path(&file->f_path, (char *)event->path, sizeof(event->path)) < 0)
+		bpf_probe_read_kernel_str(event->path, sizeof(event->path),
+					  BPF_CORE_READ(file, f_path.dentry, d_name.name));
+	if (!event->digest.size)
+		measure(file, &event->digest);
+	bpf_put_file(file);
+}
+
+/*
+ * Records one decision. @subject is the bpf() command, or the pid that was
+ * reached for. @image is current's, or NULL.
+ */
+static __noinline int report(u8 action, u8 outcome, u8 reason, u32 subject,
+			     const struct bt_image *image)
+{
+	struct bt_state *guard = guard_state();
+	struct bt_event *event;
+	u64 sequence;
+	u32 slot;
+
+	if (!guard)
+		return 0;
+	if (outcome != BT_OUTCOME_ALLOWED)
+		__sync_fetch_and_add(&guard->refusals[reason & 31], 1);
+	sequence = __sync_add_and_fetch(&guard->events, 1);
+	slot = (sequence - 1) % BT_EVENTS;
+	event = bpf_map_lookup_elem(&events, &slot);
+	/* A sleepable writer may be stalled in this slot for a whole round. */
+	if (!event || __sync_val_compare_and_swap(&event->busy, 0, 1)) {
+		__sync_fetch_and_add(&guard->lost, 1);
+		return 0;
+	}
+	__sync_lock_test_and_set(&event->closing, 0);
+	event->sequence = sequence;
+	event->time = bpf_ktime_get_boot_ns();
+	event->pid = bpf_get_current_pid_tgid() >> 32;
+	event->tid = (u32)bpf_get_current_pid_tgid();
+	event->uid = (u32)bpf_get_current_uid_gid();
+	event->target = action == BT_ACTION_TRACE ? subject : 0;
+	event->command = action == BT_ACTION_BPF ? subject : 0;
+	event->action = action;
+	event->outcome = outcome == BT_OUTCOME_DENIED && audit ? BT_OUTCOME_WOULD_DENY : outcome;
+	event->reason = reason;
+	__builtin_memset(event->key, 0, sizeof(event->key));
+	if (image)
+		__builtin_memcpy(event->key, image->key, sizeof(event->key));
+	bpf_get_current_comm(event->comm, sizeof(event->comm));
+	describe_executable(event, image);
+	__sync_lock_test_and_set(&event->closing, sequence);
+	__sync_lock_test_and_set(&event->busy, 0);
+	return 0;
+}
+
+#endif

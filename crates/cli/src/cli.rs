@@ -1,0 +1,281 @@
+//! The command line's definition: what `--help`, the man pages and the shell
+//! completions are made from. No behaviour here.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Where `verify` looks for certificates unless told otherwise.
+pub const CERTIFICATE_DIRECTORY: &str = "/etc/bpftrust/certificates";
+
+/// Only signed programs may use bpf(), and only as far as their signature allows
+#[derive(Debug, Parser)]
+#[command(
+    name = "bpftrust",
+    version,
+    disable_help_subcommand = true,
+    after_help = "Exit status: 0 done or yes, 1 no, 2 could not tell or could not be done."
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// One verb, with its arguments.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Make a key and a self-signed certificate
+    Keygen(KeygenArgs),
+    /// Print the fs-verity digest of files
+    Digest(DigestArgs),
+    /// Sign executables or libraries, or everything of that kind in a directory
+    Sign(SignArgs),
+    /// Put a signature that was made elsewhere on a file
+    Install(InstallArgs),
+    /// Ask whether the signature of a file is good
+    Verify(VerifyArgs),
+    /// Show what a signature says, without judging it
+    Inspect(InspectArgs),
+    /// Ask whether this host can enforce, and what the promise rests on
+    Check(CheckArgs),
+    /// Start refusing bpf() to everybody who is not signed
+    Enforce(EnforceArgs),
+    /// Stop enforcing
+    Release(ReleaseArgs),
+    /// Show whether and what is enforced now
+    Status(StatusArgs),
+    /// Show who was allowed or refused, and why
+    Events(EventsArgs),
+    /// Write man pages and shell completions
+    #[command(hide = true)]
+    Generate(GenerateArgs),
+}
+
+/// Arguments of `keygen`.
+#[derive(Debug, Args)]
+pub struct KeygenArgs {
+    /// Directory for key.pem and certificate.pem; made if missing, nothing in it is overwritten
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Kind of key
+    ///
+    /// RSA works on every kernel that has fs-verity; P-256 and P-384 need its
+    /// `ecdsa` module and make smaller signatures.
+    #[arg(long, value_enum, default_value_t = KeyAlgorithm::Rsa4096)]
+    pub algorithm: KeyAlgorithm,
+    /// Common name in the certificate, to tell keys apart
+    #[arg(long, value_name = "NAME", default_value = "bpftrust signing key")]
+    pub name: String,
+    /// Days until the certificate expires
+    #[arg(long, value_name = "N", default_value_t = 3650, value_parser = clap::value_parser!(u32).range(1..=36500))]
+    pub days: u32,
+    /// Encrypt the private key; asks for a passphrase unless --passphrase-file gives it
+    #[arg(long)]
+    pub encrypt: bool,
+    /// File whose first line is the passphrase
+    #[arg(long, value_name = "FILE", requires = "encrypt")]
+    pub passphrase_file: Option<PathBuf>,
+}
+
+/// Kinds of key that `keygen` makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum KeyAlgorithm {
+    /// RSA, 2048 bits
+    #[value(name = "rsa-2048")]
+    Rsa2048,
+    /// RSA, 3072 bits
+    #[value(name = "rsa-3072")]
+    Rsa3072,
+    /// RSA, 4096 bits
+    #[value(name = "rsa-4096")]
+    Rsa4096,
+    /// ECDSA on NIST P-256
+    P256,
+    /// ECDSA on NIST P-384
+    P384,
+}
+
+/// Arguments of `digest`.
+#[derive(Debug, Args)]
+pub struct DigestArgs {
+    /// Hash function of the Merkle tree
+    #[arg(long, value_enum, default_value_t = Hash::Sha256)]
+    pub hash: Hash,
+    /// Bytes per block: a power of two from 1024 to 65536
+    #[arg(long, value_name = "BYTES", default_value_t = 4096)]
+    pub block_size: u32,
+    /// Salt, at most 32 bytes in hexadecimal
+    #[arg(long, value_name = "HEX", default_value = "")]
+    pub salt: String,
+    /// Print one line of JSON per file
+    #[arg(long)]
+    pub json: bool,
+    /// Files to measure
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+}
+
+/// Hash functions of fs-verity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Hash {
+    /// SHA-256, what every signature of bpftrust uses
+    Sha256,
+    /// SHA-512
+    Sha512,
+}
+
+/// Arguments of `sign`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+In a directory, every regular file of the kind is signed: with --kind loader the ELF executables \
+that somebody may execute, with --kind library the ELF shared objects, with --bare both. Symbolic \
+links inside it are not followed.
+
+A file is signed wholly or stays as it was: the signature is stored first, where it means nothing \
+yet, and enabling fs-verity makes it count.")]
+pub struct SignArgs {
+    /// Private key: PEM, RSA 2048, 3072 or 4096 or ECDSA P-256 or P-384
+    #[arg(long, value_name = "KEY.pem")]
+    pub key: PathBuf,
+    /// Certificate of that key
+    #[arg(long, value_name = "CERT.pem")]
+    pub certificate: PathBuf,
+    /// File whose first line is the passphrase of the key
+    #[arg(long, value_name = "FILE")]
+    pub passphrase_file: Option<PathBuf>,
+    /// What the files are: inside what is signed, so that one never passes as the other
+    #[arg(long, value_enum, default_value_t = SignKind::Loader)]
+    pub kind: SignKind,
+    /// Sign the digest alone, as `fsverity sign` does
+    #[arg(long, conflicts_with = "kind")]
+    pub bare: bool,
+    /// Write the signature to a file and leave the signed file alone
+    #[arg(long)]
+    pub detached: bool,
+    /// Where detached signatures go: a directory, or for one FILE a file name; default beside each FILE
+    #[arg(long, value_name = "PATH", requires = "detached")]
+    pub out: Option<PathBuf>,
+    /// Accept a certificate that may issue others (CA:TRUE)
+    #[arg(long)]
+    pub allow_issuer: bool,
+    /// Files and directories to sign
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+}
+
+/// Kinds of file that `sign` signs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SignKind {
+    /// An executable that calls bpf()
+    Loader,
+    /// A shared object that a loader maps
+    Library,
+}
+
+/// Arguments of `install`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+A signature is what `sign --detached` or `fsverity sign` wrote. The latter does not say which key \
+made it: --certificate does, and the signature is checked against it before the file is touched.")]
+pub struct InstallArgs {
+    /// Signature of the one FILE; default FILE.bpftrust-sig
+    #[arg(long, value_name = "SIGNATURE")]
+    pub signature: Option<PathBuf>,
+    /// Certificates to check the signature against; may be given more than once
+    #[arg(long = "certificate", value_name = "CERT.pem")]
+    pub certificates: Vec<PathBuf>,
+    /// Accept a certificate that may issue others (CA:TRUE)
+    #[arg(long)]
+    pub allow_issuer: bool,
+    /// Files that the signatures are for
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+}
+
+/// Arguments of `verify`.
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// Certificates to trust; default /etc/bpftrust/certificates/*.pem
+    #[arg(long = "certificate", value_name = "CERT.pem")]
+    pub certificates: Vec<PathBuf>,
+    /// Check this detached signature of the one FILE instead of what is on the file; needs no fs-verity
+    #[arg(long, value_name = "SIGNATURE")]
+    pub signature: Option<PathBuf>,
+    /// Accept a certificate that may issue others (CA:TRUE)
+    #[arg(long)]
+    pub allow_issuer: bool,
+    /// Print one line of JSON per file
+    #[arg(long)]
+    pub json: bool,
+    /// Files to verify
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+}
+
+/// Arguments of `inspect`.
+#[derive(Debug, Args)]
+pub struct InspectArgs {
+    /// Print one line of JSON per file
+    #[arg(long)]
+    pub json: bool,
+    /// Signed files or detached signatures
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+}
+
+/// Arguments of `check`.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Paths whose file systems should hold signed files
+    #[arg(value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+}
+
+/// Arguments of `enforce`.
+#[derive(Debug, Args)]
+pub struct EnforceArgs {
+    /// Refuse nothing, report what would be refused
+    #[arg(long)]
+    pub audit: bool,
+    /// Policy file; default /etc/bpftrust/policy.toml
+    #[arg(long, value_name = "FILE")]
+    pub policy: Option<PathBuf>,
+    /// Trust the running processes of this name without evidence; may be given more than once
+    #[arg(long, value_name = "NAME")]
+    pub adopt: Vec<String>,
+}
+
+/// Arguments of `release`.
+#[derive(Debug, Args)]
+pub struct ReleaseArgs {}
+
+/// Arguments of `status`.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `events`.
+#[derive(Debug, Args)]
+pub struct EventsArgs {
+    /// Wait for more
+    #[arg(long)]
+    pub follow: bool,
+    /// Print one line of JSON per event
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `generate`.
+#[derive(Debug, Args)]
+pub struct GenerateArgs {
+    /// Directory for the files; made if missing
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+}

@@ -1,0 +1,14 @@
+//! One file per verb, each with `run(&Args) -> anyhow::Result<Outcome>`.
+
+pub mod check;
+pub mod digest;
+pub mod enforce;
+pub mod events;
+pub mod generate;
+pub mod inspect;
+pub mod install;
+pub mod keygen;
+pub mod release;
+pub mod sign;
+pub mod status;
+pub mod verify;

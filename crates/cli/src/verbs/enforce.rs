@@ -1,0 +1,115 @@
+//! `bpftrust enforce`.
+
+use std::fmt::Write as _;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use anyhow::{anyhow, bail};
+use bpftrust_guard::{Adopted, Mode, POLICY, Policy, PolicyError};
+use bpftrust_host::users::{User, Users};
+use bpftrust_host::{Root, processes};
+
+use crate::advice::advised;
+use crate::cli::EnforceArgs;
+use crate::guard_advice::explain;
+use crate::output::{Outcome, escape_bytes, escaped, print, warn};
+
+pub fn run(args: &EnforceArgs) -> anyhow::Result<Outcome> {
+    let path = args.policy.as_deref().unwrap_or(Path::new(POLICY));
+    let policy = Policy::load(path).map_err(|error| {
+        let help = policy_help(&error);
+        match help {
+            Some(help) => advised(error, help),
+            None => error.into(),
+        }
+    })?;
+    let mode = if args.audit {
+        Mode::Audit
+    } else {
+        Mode::Enforce
+    };
+    let adopted = adopt(&args.adopt)?;
+    // Before the gate shuts: asking later who uses BPF still works, but who
+    // was refused meanwhile may be gone.
+    let users = Users::probe(&Root::host());
+    explain(bpftrust_guard::enforce(&policy, mode, &adopted))?;
+
+    let keys = policy.signers().len();
+    let mut text = match mode {
+        Mode::Enforce => format!("enforcing: {keys} key{} may sign\n", plural(keys)),
+        Mode::Audit => format!(
+            "auditing, nothing is refused: {keys} key{} may sign\n",
+            plural(keys)
+        ),
+    };
+    match users {
+        Ok(users) => text.push_str(&before(&users.processes, &adopted)),
+        Err(error) => warn(&format!("can't tell who used BPF before: {error}")),
+    }
+    print(&text);
+    if !adopted.is_empty() {
+        warn("adopted processes are trusted without evidence; restart them when you can");
+    }
+    Ok(Outcome::Yes)
+}
+
+fn plural(count: usize) -> &'static str {
+    if count == 1 { "" } else { "s" }
+}
+
+/// The processes of the names that --adopt gave. A name that fits nothing is
+/// an error: the admin counts on it.
+fn adopt(names: &[String]) -> anyhow::Result<Vec<Adopted>> {
+    let mut adopted = Vec::new();
+    for name in names {
+        let found = processes::named(&Root::host(), name.as_ref())
+            .map_err(|error| anyhow!("can't look for running processes: {error}"))?;
+        if found.is_empty() {
+            bail!("no running process is called {name:?}: nothing to adopt");
+        }
+        adopted.extend(found.into_iter().map(|process| Adopted {
+            pid: process.pid,
+            comm: process.comm.as_bytes().to_vec(),
+        }));
+    }
+    Ok(adopted)
+}
+
+/// Who holds BPF objects and will be refused until he executes again.
+fn before(users: &[User], adopted: &[Adopted]) -> String {
+    let mut text = String::new();
+    let untrusted: Vec<_> = users
+        .iter()
+        .filter(|user| !adopted.iter().any(|process| process.pid == user.pid))
+        .collect();
+    if untrusted.is_empty() {
+        return text;
+    }
+    text.push_str("running since before, so refused until they are restarted:\n");
+    for user in untrusted {
+        write!(
+            text,
+            "  {}[{}]",
+            escape_bytes(user.comm.as_bytes()),
+            user.pid
+        )
+        .expect("writing to a string can't fail");
+        if let Some(executable) = &user.executable {
+            write!(text, " {}", escaped(executable)).expect("writing to a string can't fail");
+        }
+        if let Some(restart) = user.restart() {
+            write!(text, ": {restart}").expect("writing to a string can't fail");
+        }
+        text.push('\n');
+    }
+    text
+}
+
+fn policy_help(error: &PolicyError) -> Option<&'static str> {
+    match error {
+        PolicyError::Read { source, .. } if source.kind() == std::io::ErrorKind::NotFound => Some(
+            "a policy names who may sign, for example: [publisher.acme] certificates = [\"acme.pem\"]",
+        ),
+        _ => None,
+    }
+}

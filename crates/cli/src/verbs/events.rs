@@ -1,0 +1,139 @@
+//! `bpftrust events`.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::thread::sleep;
+
+use bpftrust_guard::{Event, History, Item, Status};
+use bpftrust_signature::KeyHint;
+use serde::Serialize;
+
+use crate::cli::EventsArgs;
+use crate::guard_advice::explain;
+use crate::output::{Outcome, escape_bytes, print, print_json};
+
+pub fn run(args: &EventsArgs) -> anyhow::Result<Outcome> {
+    let mut history = explain(History::open())?;
+    let publishers = Publishers::read()?;
+    loop {
+        for item in explain(history.read())? {
+            show(&item, &publishers, args.json);
+        }
+        if !args.follow {
+            return Ok(Outcome::Yes);
+        }
+        sleep(History::PAUSE);
+    }
+}
+
+/// The policy's names for keys.
+struct Publishers(HashMap<KeyHint, String>);
+
+impl Publishers {
+    fn read() -> anyhow::Result<Self> {
+        let status = explain(Status::read())?;
+        Ok(Self(
+            status
+                .keys
+                .into_iter()
+                .map(|key| (key.hint, key.publisher))
+                .collect(),
+        ))
+    }
+
+    fn of(&self, event: &Event) -> Option<&str> {
+        self.0.get(event.key.as_ref()?).map(String::as_str)
+    }
+}
+
+fn show(item: &Item, publishers: &Publishers, json: bool) {
+    match (item, json) {
+        (Item::Event(event), true) => print_json(&Line::new(event, publishers)),
+        (Item::Event(event), false) => print(&text(event, publishers)),
+        (Item::Lost(lost), true) => print_json(&serde_json::json!({ "lost": lost })),
+        (Item::Lost(lost), false) => print(&format!(
+            "--- {lost} event{} lost: overwritten before anybody read them ---\n",
+            if *lost == 1 { "" } else { "s" }
+        )),
+    }
+}
+
+/// One event as JSON.
+#[derive(Serialize)]
+struct Line<'a> {
+    sequence: u64,
+    time: String,
+    action: &'a str,
+    outcome: &'a str,
+    reason: &'a str,
+    command: Option<&'a str>,
+    pid: u32,
+    tid: u32,
+    uid: u32,
+    target: Option<u32>,
+    comm: String,
+    executable: String,
+    digest: Option<String>,
+    key: Option<String>,
+    publisher: Option<&'a str>,
+}
+
+impl<'a> Line<'a> {
+    fn new(event: &'a Event, publishers: &'a Publishers) -> Self {
+        Self {
+            sequence: event.sequence,
+            time: humantime::format_rfc3339_micros(event.time).to_string(),
+            action: event.action,
+            outcome: event.outcome,
+            reason: event.reason,
+            command: event.command.as_deref(),
+            pid: event.pid,
+            tid: event.tid,
+            uid: event.uid,
+            target: event.target,
+            comm: escape_bytes(&event.comm),
+            executable: escape_bytes(&event.executable),
+            digest: event.digest.as_ref().map(ToString::to_string),
+            key: event.key.as_ref().map(ToString::to_string),
+            publisher: publishers.of(event),
+        }
+    }
+}
+
+/// One event as a line: when, what was decided and why, who, and what for.
+fn text(event: &Event, publishers: &Publishers) -> String {
+    let mut line = format!(
+        "{} {:<10} {:<16} {}",
+        humantime::format_rfc3339_millis(event.time),
+        event.outcome,
+        if event.reason == "none" {
+            "-"
+        } else {
+            event.reason
+        },
+        event.action,
+    );
+    if let Some(command) = &event.command {
+        write!(line, " {command}").expect("writing to a string");
+    }
+    if let Some(target) = event.target {
+        write!(line, " of {target}").expect("writing to a string");
+    }
+    write!(
+        line,
+        "  {}[{}] {}",
+        escape_bytes(&event.comm),
+        event.pid,
+        escape_bytes(&event.executable)
+    )
+    .expect("writing to a string");
+    if let Some(digest) = &event.digest {
+        let digest = digest.to_string();
+        write!(line, "  {}", digest.get(..19).unwrap_or(&digest)).expect("writing to a string");
+    }
+    if let Some(publisher) = publishers.of(event) {
+        write!(line, "  by {publisher}").expect("writing to a string");
+    }
+    line.push('\n');
+    line
+}

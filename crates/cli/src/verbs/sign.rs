@@ -1,0 +1,331 @@
+//! `bpftrust sign`: files, many files, whole directories.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, anyhow, bail};
+use bpftrust_signature::{FileSignature, Kind, PemSigner, Signer, Statement, sign, verify};
+use bpftrust_verity::Digest;
+
+use crate::advice::{advised, quoted};
+use crate::cli::{SignArgs, SignKind};
+use crate::elf::{self, Role};
+use crate::input::{ask_passphrase, read_certificate, read_key, read_passphrase, without_terminal};
+use crate::output::{self, Outcome, escaped};
+use crate::parallel;
+use crate::target::Target;
+use crate::tree::{self, Member, Named};
+
+/// What is added to a file's name for its detached signature.
+pub const SUFFIX: &str = ".bpftrust-sig";
+
+pub fn run(args: &SignArgs) -> anyhow::Result<Outcome> {
+    let signer = signer(args)?;
+    let mut outcome = Outcome::Yes;
+    let mut jobs = Vec::new();
+    for path in &args.files {
+        match tree::named(path) {
+            Ok(Named::File(member)) => jobs.push(member),
+            Ok(Named::Directory(members)) => jobs.extend(members),
+            Err(error) => {
+                output::report(&error);
+                outcome = Outcome::Unknown;
+            }
+        }
+    }
+    let places = Places::new(args, &jobs)?;
+    let mut signed = 0;
+    parallel::for_each(
+        &jobs,
+        |member| sign_member(member, args, &signer, &places),
+        |member, result| match result {
+            Ok(Some(done)) => {
+                signed += 1;
+                done.tell(member, args);
+            }
+            Ok(None) => {}
+            Err(error) => {
+                output::report(&error.context(format!("signing {}", escaped(&member.path))));
+                outcome = Outcome::Unknown;
+            }
+        },
+    );
+    if signed == 0 && outcome == Outcome::Yes {
+        bail!("nothing there to sign as a {}", kind_name(args));
+    }
+    Ok(outcome)
+}
+
+fn signer(args: &SignArgs) -> anyhow::Result<PemSigner> {
+    let certificate = read_certificate(&args.certificate, args.allow_issuer)?;
+    let pem = read_key(&args.key)?;
+    let passphrase = args
+        .passphrase_file
+        .as_deref()
+        .map(read_passphrase)
+        .transpose()?;
+    let given = passphrase.is_some();
+    let ask = || match passphrase {
+        Some(passphrase) => Ok(passphrase),
+        None => ask_passphrase(&format!("Passphrase of {}: ", escaped(&args.key))),
+    };
+    use bpftrust_signature::Error as E;
+    PemSigner::new(&pem, certificate, ask)
+        .map_err(|error| match error {
+            E::AskPassphrase { .. } if !given => without_terminal(error),
+            E::KeyMismatch => advised(
+                error,
+                format!(
+                    "openssl x509 -noout -pubkey -in {}",
+                    quoted(&args.certificate)
+                ),
+            ),
+            error => error.into(),
+        })
+        .with_context(|| format!("key {}", escaped(&args.key)))
+}
+
+/// What was done to one file.
+struct Done {
+    digest: Digest,
+    detached: Option<PathBuf>,
+}
+
+impl Done {
+    fn tell(&self, member: &Member, args: &SignArgs) {
+        let path = escaped(&member.path);
+        let place = match &self.detached {
+            Some(place) => format!(" in {}", escaped(place)),
+            None => String::new(),
+        };
+        output::print(&format!(
+            "{path}: signed as {}{place}, {}\n",
+            kind_name(args),
+            self.digest
+        ));
+        if args.kind == SignKind::Loader && is_generic_loader(&member.path) {
+            output::warn(&format!(
+                "{path} loads what it is told to: signing it signs everything that it can be \
+                 told to load"
+            ));
+        }
+    }
+}
+
+/// `None` for a file of a directory that is not of the kind asked for.
+fn sign_member(
+    member: &Member,
+    args: &SignArgs,
+    signer: &PemSigner,
+    places: &Places,
+) -> anyhow::Result<Option<Done>> {
+    let target = Target::new(member.open()?, &member.path);
+    if member.inside.is_some() {
+        if !is_meant(&target, args) {
+            return Ok(None);
+        }
+    } else {
+        target.require_content()?;
+        require_kind(&target, args)?;
+    }
+    let statement = (!args.bare).then(|| Statement::new(args.kind.into()));
+    if !args.detached {
+        target.require_verity()?;
+    }
+    let digest = target.content()?.digest;
+    let signature = sign(signer, &digest, statement)?;
+    // What left the key is checked before it is used: a fault in the key's
+    // hardware, or memory, must not look like success.
+    verify(
+        &signature,
+        &digest,
+        std::slice::from_ref(signer.certificate()),
+    )?;
+    let detached = match places.of(member) {
+        None => {
+            target.attach(&signature, &digest)?;
+            None
+        }
+        Some(place) => {
+            write_detached(&place, &signature, args.bare)?;
+            Some(place)
+        }
+    };
+    Ok(Some(Done { digest, detached }))
+}
+
+/// Is a file of a directory one of those to sign?
+fn is_meant(target: &Target, args: &SignArgs) -> bool {
+    match elf::role(target.file()) {
+        Some(Role::Executable) if tree::is_executable(target.file()) => {
+            args.bare || args.kind == SignKind::Loader
+        }
+        Some(Role::Library) => args.bare || args.kind == SignKind::Library,
+        _ => false,
+    }
+}
+
+/// Refuses a file that would not count as what it is to be signed as.
+fn require_kind(target: &Target, args: &SignArgs) -> anyhow::Result<()> {
+    if args.bare || elf::role(target.file()).is_some() {
+        return Ok(());
+    }
+    Err(advised(
+        anyhow!(
+            "it is no ELF file, so the kernel never takes it for a {}",
+            kind_name(args)
+        ),
+        "for a script it is the interpreter that is executed; --bare signs any file",
+    ))
+}
+
+fn kind_name(args: &SignArgs) -> &'static str {
+    if args.bare {
+        "bare file"
+    } else {
+        Kind::from(args.kind).name()
+    }
+}
+
+impl From<SignKind> for Kind {
+    fn from(kind: SignKind) -> Self {
+        match kind {
+            SignKind::Loader => Self::Loader,
+            SignKind::Library => Self::Library,
+        }
+    }
+}
+
+/// Where detached signatures go.
+enum Places {
+    Nowhere,
+    Beside,
+    File(PathBuf),
+    Directory(PathBuf),
+}
+
+impl Places {
+    /// # Errors
+    /// If two files would get the same place.
+    fn new(args: &SignArgs, members: &[Member]) -> anyhow::Result<Self> {
+        let Some(out) = &args.out else {
+            return Ok(if args.detached {
+                Self::Beside
+            } else {
+                Self::Nowhere
+            });
+        };
+        let is_directory = out.is_dir() || out.as_os_str().as_encoded_bytes().ends_with(b"/");
+        if let ([member], false) = (members, is_directory)
+            && member.inside.is_none()
+        {
+            return Ok(Self::File(out.clone()));
+        }
+        let places = Self::Directory(out.clone());
+        let mut taken: Vec<_> = members
+            .iter()
+            .filter_map(|member| places.of(member))
+            .collect();
+        taken.sort();
+        if let Some(pair) = taken.windows(2).find(|pair| pair[0] == pair[1]) {
+            bail!(
+                "two of the files would have their signature in {}",
+                escaped(&pair[0])
+            );
+        }
+        Ok(places)
+    }
+
+    fn of(&self, member: &Member) -> Option<PathBuf> {
+        match self {
+            Self::Nowhere => None,
+            Self::Beside => Some(tree::with_suffix(&member.path, SUFFIX)),
+            Self::File(path) => Some(path.clone()),
+            Self::Directory(directory) => {
+                let name = member.path.file_name().map(Path::new);
+                let inside = member.inside.as_deref().or(name).unwrap_or(Path::new(""));
+                Some(directory.join(tree::with_suffix(inside, SUFFIX)))
+            }
+        }
+    }
+}
+
+/// Writes a signature to a file of its own, wholly or not at all. A bare one is
+/// the PKCS#7 alone, as `fsverity sign` writes it.
+fn write_detached(path: &Path, signature: &FileSignature, bare: bool) -> anyhow::Result<()> {
+    let bytes = if bare {
+        signature.pkcs7().to_vec()
+    } else {
+        signature.to_bytes()
+    };
+    let writing = || format!("writing {}", escaped(path));
+    let directory = match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    };
+    fs::create_dir_all(directory).with_context(writing)?;
+    let mut file = tempfile::Builder::new()
+        .permissions(fs::Permissions::from_mode(0o644))
+        .tempfile_in(directory)
+        .with_context(writing)?;
+    file.write_all(&bytes).with_context(writing)?;
+    file.as_file().sync_all().with_context(writing)?;
+    file.persist(path).with_context(writing)?;
+    Ok(())
+}
+
+/// Programs that load, or run, whatever they are told to.
+const GENERIC_LOADERS: &[&str] = &[
+    "bash",
+    "bpftool",
+    "bpftrace",
+    "busybox",
+    "dash",
+    "gdb",
+    "ip",
+    "lua",
+    "node",
+    "perf",
+    "perl",
+    "ply",
+    "python",
+    "ruby",
+    "sh",
+    "stap",
+    "tc",
+    "xdp-loader",
+    "zsh",
+];
+
+/// By name, with or without a version behind it (`python3.13`).
+fn is_generic_loader(path: &Path) -> bool {
+    let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
+        return false;
+    };
+    let name = name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.' || c == '-');
+    GENERIC_LOADERS.contains(&name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn generic_loaders_are_known_by_name() {
+        for name in [
+            "bpftool",
+            "/usr/sbin/bpftool",
+            "python3",
+            "python3.13",
+            "perf-6.1",
+            "sh",
+        ] {
+            assert!(is_generic_loader(Path::new(name)), "{name}");
+        }
+        for name in ["execsnoop-libbpf", "ship", "tcp", "/", "bpftool-wrapper"] {
+            assert!(!is_generic_loader(Path::new(name)), "{name}");
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! `bpftrust status`.
+
+use std::fmt::Write as _;
+use std::time::{Duration, SystemTime};
+
+use bpftrust_guard::{Error, Image, Mode, Status};
+use serde_json::{Value, json};
+
+use crate::cli::StatusArgs;
+use crate::guard_advice::explain;
+use crate::output::{Outcome, escape_bytes, print, print_json};
+
+pub fn run(args: &StatusArgs) -> anyhow::Result<Outcome> {
+    let status = match Status::read() {
+        Err(Error::NotEnforcing) => {
+            if args.json {
+                print_json(&json!({ "mode": "off" }));
+            } else {
+                print("not enforcing: bpf() is open to every process that has the privilege\n");
+            }
+            return Ok(Outcome::No);
+        }
+        status => explain(status)?,
+    };
+    if args.json {
+        print_json(&as_json(&status));
+    } else {
+        print(&as_text(&status));
+    }
+    Ok(Outcome::Yes)
+}
+
+fn mode(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Enforce => "enforce",
+        Mode::Audit => "audit",
+    }
+}
+
+fn as_json(status: &Status) -> Value {
+    json!({
+        "mode": mode(status.mode),
+        "started": humantime::format_rfc3339_seconds(status.started).to_string(),
+        "events": status.events,
+        "lost_events": status.lost_events,
+        "starved": status.starved,
+        "refusals": status.refusals.iter().copied().collect::<std::collections::BTreeMap<_, _>>(),
+        "keys": status.keys.iter().map(|key| json!({
+            "publisher": key.publisher,
+            "key": key.hint.to_string(),
+            "ring": key.ring,
+            "lost": key.lost,
+        })).collect::<Vec<_>>(),
+        "images": status.images.iter().map(|image| json!({
+            "pid": image.pid,
+            "comm": escape_bytes(&image.comm),
+            "tasks": image.tasks,
+            "started": humantime::format_rfc3339_seconds(image.started).to_string(),
+            "lost_trust": image.lost_trust,
+            "adopted": image.adopted,
+            "digest": image.digest.as_ref().map(ToString::to_string),
+            "key": image.key.as_ref().map(ToString::to_string),
+        })).collect::<Vec<_>>(),
+    })
+}
+
+/// "5m 3s": whole seconds since `then`.
+fn age(then: SystemTime) -> String {
+    let age = SystemTime::now().duration_since(then).unwrap_or_default();
+    humantime::format_duration(Duration::from_secs(age.as_secs())).to_string()
+}
+
+fn as_text(status: &Status) -> String {
+    let mut text = String::new();
+    let what = match status.mode {
+        Mode::Enforce => "enforcing",
+        Mode::Audit => "audit only: nothing is refused",
+    };
+    writeln!(text, "{what}, for {}", age(status.started)).expect(TO_STRING);
+    writeln!(text, "keys that may sign:").expect(TO_STRING);
+    for key in &status.keys {
+        let lost = if key.lost {
+            "  LOST: its keyring is gone"
+        } else {
+            ""
+        };
+        writeln!(text, "  {}  {}{lost}", key.hint, key.publisher).expect(TO_STRING);
+    }
+    let (trusted, fallen): (Vec<_>, Vec<_>) = status
+        .images
+        .iter()
+        .partition(|image| image.lost_trust.is_none());
+    list(&mut text, "trusted processes", &trusted, status);
+    if !fallen.is_empty() {
+        list(&mut text, "processes that lost trust", &fallen, status);
+    }
+    let refused = match status.mode {
+        Mode::Enforce => "refused",
+        Mode::Audit => "would have refused",
+    };
+    let total: u64 = status.refusals.iter().map(|(_, count)| count).sum();
+    writeln!(text, "{refused}: {total}").expect(TO_STRING);
+    for (reason, count) in &status.refusals {
+        writeln!(text, "  {count:>8}  {reason}").expect(TO_STRING);
+    }
+    if status.lost_events > 0 {
+        writeln!(text, "events not recorded: {}", status.lost_events).expect(TO_STRING);
+    }
+    if status.starved > 0 {
+        writeln!(
+            text,
+            "records for which there was no room: {}",
+            status.starved
+        )
+        .expect(TO_STRING);
+    }
+    if status.images.iter().any(|image| image.adopted) {
+        text.push_str("attention: adopted processes are trusted without evidence; restart them\n");
+    }
+    if status.keys.iter().any(|key| key.lost) {
+        text.push_str(
+            "attention: a keyring is gone, so nothing new is trusted; type 'bpftrust release' and 'bpftrust enforce'\n",
+        );
+    }
+    text
+}
+
+const TO_STRING: &str = "writing to a string can't fail";
+
+fn list(text: &mut String, title: &str, images: &[&Image], status: &Status) {
+    writeln!(text, "{title}: {}", images.len()).expect(TO_STRING);
+    for image in images {
+        write!(text, "  {}[{}]", escape_bytes(&image.comm), image.pid).expect(TO_STRING);
+        let publisher = status
+            .keys
+            .iter()
+            .find(|key| Some(&key.hint) == image.key.as_ref())
+            .map(|key| &key.publisher);
+        if let Some(publisher) = publisher {
+            write!(text, "  by {publisher}").expect(TO_STRING);
+        }
+        if image.adopted {
+            text.push_str("  adopted");
+        }
+        if let Some(reason) = image.lost_trust {
+            write!(text, "  {reason}").expect(TO_STRING);
+        }
+        writeln!(text, "  for {}", age(image.started)).expect(TO_STRING);
+    }
+}

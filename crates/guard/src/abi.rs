@@ -1,0 +1,140 @@
+//! What is shared with the kernel side: types and names from its BTF.
+
+#![allow(
+    unsafe_code,
+    reason = "turning the kernel side's bytes into the types that its BTF describes"
+)]
+
+use std::mem::{MaybeUninit, size_of};
+use std::slice;
+
+use bpftrust_signature::KeyHint;
+use bpftrust_verity::{Algorithm, Digest};
+
+pub(crate) use crate::skeleton::types::{bt_digest, bt_event, bt_image, bt_key, bt_state};
+
+mod names {
+    include!(concat!(env!("OUT_DIR"), "/names.rs"));
+}
+
+/// `BT_FIRST_IMAGE` of abi.h: macros are not in BTF.
+pub(crate) const FIRST_IMAGE: u64 = 256;
+/// `BT_ADOPTED` of abi.h.
+pub(crate) const ADOPTED: usize = 1024;
+/// `BT_KEYS` of abi.h.
+pub(crate) const KEYS: usize = 4096;
+/// `BT_NAME_SIZE` of abi.h.
+pub(crate) const NAME_SIZE: usize = 32;
+
+/// A type of `abi.h`: plain integers and arrays of them, without padding.
+///
+/// # Safety
+/// Every pattern of bytes is a value of the type, and all of its bytes are
+/// initialized.
+pub(crate) unsafe trait Shared: Copy {}
+
+// SAFETY: abi.h has integers and arrays of integers only, and asserts that
+// there is no implicit padding; so for each of these.
+unsafe impl Shared for bt_event {}
+// SAFETY: as above.
+unsafe impl Shared for bt_image {}
+// SAFETY: as above.
+unsafe impl Shared for bt_key {}
+// SAFETY: as above.
+unsafe impl Shared for bt_state {}
+
+/// The bytes of a value, as a map takes them.
+pub(crate) fn bytes_of<T: Shared>(value: &T) -> &[u8] {
+    // SAFETY: `Shared` says that all bytes are initialized; the slice lives no
+    // longer than the borrow.
+    unsafe { slice::from_raw_parts(std::ptr::from_ref(value).cast(), size_of::<T>()) }
+}
+
+/// The values that `bytes` holds one behind the other; a cut-off last one is
+/// left out.
+pub(crate) fn values_of<T: Shared>(bytes: &[u8]) -> Vec<T> {
+    bytes
+        .chunks_exact(size_of::<T>())
+        .map(|chunk| {
+            let mut value = MaybeUninit::<T>::uninit();
+            // SAFETY: `chunk` is `size_of::<T>()` bytes, and `Shared` says that
+            // any bytes are a value; they don't overlap with a local.
+            unsafe {
+                value.as_mut_ptr().cast::<u8>().copy_from_nonoverlapping(chunk.as_ptr(), chunk.len());
+                value.assume_init()
+            }
+        })
+        .collect()
+}
+
+/// The text in a NUL-padded field.
+pub(crate) fn text_of(field: &[u8]) -> &[u8] {
+    field.split(|&byte| byte == 0).next().unwrap_or_default()
+}
+
+/// The digest in a record, if there is one.
+pub(crate) fn digest(raw: &bt_digest) -> Option<Digest> {
+    let algorithm = Algorithm::from_number(raw.algorithm)?;
+    Digest::new(algorithm, raw.bytes.get(..usize::from(raw.size))?)
+}
+
+/// The key in a record, if there is one.
+pub(crate) fn key_hint(raw: [u8; 8]) -> Option<KeyHint> {
+    (raw != [0; 8]).then_some(KeyHint(raw))
+}
+
+fn name_in(table: &'static [(u32, &str)], value: u32) -> Option<&'static str> {
+    table.iter().find(|(number, _)| *number == value).map(|(_, name)| *name)
+}
+
+/// The name of a reason (`enum bt_reason`).
+pub(crate) fn reason(value: u8) -> &'static str {
+    name_in(names::REASONS, value.into()).unwrap_or("unknown")
+}
+
+/// The names of all reasons, with their numbers.
+pub(crate) fn reasons() -> &'static [(u32, &'static str)] {
+    names::REASONS
+}
+
+/// The name of an action (`enum bt_action`).
+pub(crate) fn action(value: u8) -> &'static str {
+    name_in(names::ACTIONS, value.into()).unwrap_or("unknown")
+}
+
+/// The name of an outcome (`enum bt_outcome`).
+pub(crate) fn outcome(value: u8) -> &'static str {
+    name_in(names::OUTCOMES, value.into()).unwrap_or("unknown")
+}
+
+/// The name of a `bpf()` command, if the policy's table has it.
+pub(crate) fn command(value: u32) -> Option<&'static str> {
+    name_in(names::COMMANDS, value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_survive_the_way_through_bytes() {
+        let mut key = bt_key { ring: 7, ..bt_key::default() };
+        key.publisher[..4].copy_from_slice(b"acme");
+        let mut bytes = bytes_of(&key).to_vec();
+        bytes.extend(bytes_of(&key));
+        bytes.push(0);
+        let back = values_of::<bt_key>(&bytes);
+        assert_eq!(back.len(), 2);
+        assert_eq!(back[1].ring, 7);
+        assert_eq!(text_of(&back[1].publisher), b"acme");
+    }
+
+    #[test]
+    fn reasons_have_the_names_that_the_design_gives() {
+        assert_eq!(reason(0), "none");
+        assert_eq!(reason(1), "no-signature");
+        assert_eq!(reason(200), "unknown");
+        assert_eq!(command(5), Some("prog-load"));
+        assert_eq!(command(10_000), None);
+    }
+}

@@ -1,0 +1,288 @@
+//! Starting and stopping the guard: all or nothing.
+
+use std::fs::File;
+use std::mem::MaybeUninit;
+use std::os::fd::AsFd;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use bpftrust_host::keyring::{Anchor, Keyring};
+use libbpf_rs::skel::{OpenSkel, SkelBuilder};
+use libbpf_rs::{Link, MapCore, MapFlags, MapHandle, ProgramInput};
+use rustix::fs::{FlockOperation, flock, statfs};
+use rustix::io::Errno;
+
+use crate::abi::{ADOPTED, FIRST_IMAGE, KEYS, NAME_SIZE, bt_image, bt_key, bt_state, bytes_of};
+use crate::gate::Gate;
+use crate::pins::{BPFFS, Pins, View};
+use crate::skeleton::{GuardSkel, GuardSkelBuilder};
+use crate::{Error, Policy, Result, Signer};
+
+/// The keyring that holds one ring for each key of the policy.
+const KEYRING: &str = "bpftrust";
+
+/// `f_type` of bpffs (`include/uapi/linux/magic.h`).
+const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
+
+/// How long the kernel may take to let go of unpinned links: they are freed
+/// asynchronously (`kernel/bpf/syscall.c:bpf_link_put`).
+const RELEASE_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Whether the guard refuses, or only says what it would refuse.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Refuse.
+    Enforce,
+    /// Only report.
+    Audit,
+}
+
+/// A running process that is trusted because the admin says so.
+#[derive(Clone, Debug)]
+pub struct Adopted {
+    /// Its thread group.
+    pub pid: u32,
+    /// Its name, for `status`.
+    pub comm: Vec<u8>,
+}
+
+/// Starts the guard. When this returns it decides, and goes on when this
+/// process is gone; if it fails nothing is left behind.
+///
+/// # Errors
+/// [`Error::NotRoot`], [`Error::AlreadyEnforcing`], [`Error::NoBpffs`];
+/// [`Error::Keyring`] if the kernel doesn't take a certificate, before anything
+/// is attached; [`Error::Kernel`] if it doesn't take a program;
+/// [`Error::Ineffective`] if it took all and refuses nothing.
+pub fn enforce(policy: &Policy, mode: Mode, adopted: &[Adopted]) -> Result<()> {
+    let _lock = lock()?;
+    let pins = Pins::standard();
+    clear_leftovers(&pins)?;
+    let attempt = Attempt { pins: &pins, succeeded: false };
+    let keys = make_rings(policy)?;
+    start(&pins, &keys, mode, adopted)?;
+    if Gate::is_shut()? != (mode == Mode::Enforce) {
+        return Err(Error::Ineffective);
+    }
+    attempt.succeed();
+    Ok(())
+}
+
+/// Stops the guard: nothing of it is left when this returns.
+///
+/// # Errors
+/// [`Error::NotRoot`], [`Error::NotEnforcing`]; [`Error::StillHeld`] if somebody
+/// holds the hooks besides their pins.
+pub fn release() -> Result<()> {
+    let _lock = lock()?;
+    let pins = Pins::standard();
+    if !pins.exist()? {
+        return Err(Error::NotEnforcing);
+    }
+    remove(&pins)?;
+    let deadline = Instant::now() + RELEASE_DEADLINE;
+    while Gate::is_shut()? {
+        if Instant::now() > deadline {
+            return Err(Error::StillHeld);
+        }
+        sleep(Duration::from_millis(10));
+    }
+    Ok(())
+}
+
+/// Removes what was done if it isn't brought to its end.
+struct Attempt<'a> {
+    pins: &'a Pins,
+    succeeded: bool,
+}
+
+impl Attempt<'_> {
+    fn succeed(mut self) {
+        self.succeeded = true;
+    }
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        if !self.succeeded {
+            // The error that led here is the one to report.
+            let _ = remove(self.pins);
+        }
+    }
+}
+
+/// Held while the guard is started or stopped.
+fn lock() -> Result<File> {
+    if !rustix::process::geteuid().is_root() {
+        return Err(Error::NotRoot);
+    }
+    if !statfs(BPFFS).is_ok_and(|stat| stat.f_type == BPF_FS_MAGIC) {
+        return Err(Error::NoBpffs { path: BPFFS });
+    }
+    let pin_error = |source| Error::Pin { operation: "lock", path: BPFFS.into(), source };
+    let directory = File::open(BPFFS).map_err(pin_error)?;
+    match flock(&directory, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(directory),
+        Err(Errno::WOULDBLOCK) => Err(Error::Busy),
+        Err(errno) => Err(pin_error(errno.into())),
+    }
+}
+
+fn remove(pins: &Pins) -> Result<()> {
+    pins.remove()?;
+    if let Some(ring) = Keyring::find(KEYRING, Anchor::User)? {
+        ring.unlink_from(Anchor::User)?;
+    }
+    Ok(())
+}
+
+/// A guard that never came to decide is taken away; one that decides stays.
+fn clear_leftovers(pins: &Pins) -> Result<()> {
+    if !pins.exist()? {
+        return Ok(());
+    }
+    match pins.state() {
+        Ok(bt_state { started: 0, .. }) | Err(Error::NotEnforcing) => remove(pins),
+        Ok(_) => Err(Error::AlreadyEnforcing),
+        Err(error) => Err(error),
+    }
+}
+
+/// One ring per key, so that a ring that verifies says which key signed.
+fn make_rings(policy: &Policy) -> Result<Vec<bt_key>> {
+    let signers = policy.signers();
+    limit("keys", signers.len(), KEYS)?;
+    let parent = Keyring::create(KEYRING, Anchor::User)?;
+    let mut keys: Vec<(bt_key, &Signer)> = Vec::new();
+    for signer in signers {
+        if let Some((_, other)) = keys.iter().find(|(key, _)| key.hint == signer.hint.0) {
+            return Err(Error::SharedKey {
+                first: other.publisher.clone(),
+                second: signer.publisher.clone(),
+                hint: signer.hint,
+            });
+        }
+        let name = format!("{KEYRING}: {} {}", signer.publisher, signer.hint);
+        let ring = Keyring::create(&name, Anchor::Ring(&parent))?;
+        ring.add_certificate(&name, &signer.certificate)?;
+        ring.seal()?;
+        let mut key = bt_key {
+            ring: ring.serial().number().unsigned_abs(),
+            bare: signer.bare.map_or(0, |kind| kind.number().to_le_bytes()[0]),
+            hint: signer.hint.0,
+            ..bt_key::default()
+        };
+        let publisher = signer.publisher.as_bytes();
+        assert!(publisher.len() < NAME_SIZE, "the policy checks the length of names");
+        key.publisher[..publisher.len()].copy_from_slice(publisher);
+        keys.push((key, signer));
+    }
+    parent.seal()?;
+    Ok(keys.into_iter().map(|(key, _)| key).collect())
+}
+
+fn limit(what: &'static str, count: usize, limit: usize) -> Result<()> {
+    if count > limit { Err(Error::TooMany { what, count, limit }) } else { Ok(()) }
+}
+
+fn start(pins: &Pins, keys: &[bt_key], mode: Mode, adopted: &[Adopted]) -> Result<()> {
+    let mut storage = MaybeUninit::uninit();
+    let mut open = GuardSkelBuilder::default()
+        .open(&mut storage)
+        .map_err(kernel("open", "the kernel side's object"))?;
+    open.maps.rodata_data.as_deref_mut().expect("the object has read-only data").audit =
+        mode == Mode::Audit;
+    let guard = open.load().map_err(kernel("load", "the kernel side's programs"))?;
+
+    for key in keys {
+        guard
+            .maps
+            .keys
+            .update(&key.hint, bytes_of(key), MapFlags::NO_EXIST)
+            .map_err(kernel("fill map", "keys"))?;
+    }
+    vouch(&guard, adopted)?;
+    pins.create()?;
+    attach(&guard, pins)?;
+    // From here on user space can't write them, whoever gets hold of one.
+    for map in [&guard.maps.state, &guard.maps.keys, &guard.maps.tasks, &guard.maps.images,
+        &guard.maps.adopted, &guard.maps.events, &guard.maps.verdicts, &guard.maps.scratches]
+    {
+        MapHandle::try_from(map)
+            .and_then(|handle| handle.freeze())
+            .map_err(kernel("freeze map", map.name().to_string_lossy()))?;
+    }
+    let output = guard
+        .progs
+        .bt_arm
+        .test_run(ProgramInput::default())
+        .map_err(kernel("run", "bt_arm"))?;
+    if output.return_value == 0 { Ok(()) } else { Err(Error::NotArmed { answer: output.return_value }) }
+}
+
+/// Makes the images of adopted processes; `bt_arm` gives them to their tasks.
+fn vouch(guard: &GuardSkel<'_>, adopted: &[Adopted]) -> Result<()> {
+    limit("adopted processes", adopted.len(), ADOPTED)?;
+    for (id, process) in (FIRST_IMAGE..).zip(adopted) {
+        let mut image = bt_image { pid: process.pid, adopted: 1, ..bt_image::default() };
+        let length = process.comm.len().min(image.comm.len() - 1);
+        image.comm[..length].copy_from_slice(&process.comm[..length]);
+        guard
+            .maps
+            .images
+            .update(&id.to_ne_bytes(), bytes_of(&image), MapFlags::NO_EXIST)
+            .map_err(kernel("fill map", "images"))?;
+        guard
+            .maps
+            .adopted
+            .update(&process.pid.to_ne_bytes(), &id.to_ne_bytes(), MapFlags::ANY)
+            .map_err(kernel("fill map", "adopted"))?;
+    }
+    let state = bt_state { images: adopted.len() as u64, ..bt_state::default() };
+    guard
+        .maps
+        .state
+        .update(&0_u32.to_ne_bytes(), bytes_of(&state), MapFlags::ANY)
+        .map_err(kernel("fill map", "state"))
+}
+
+/// Attaches and pins what readers need, then the hooks.
+fn attach(guard: &GuardSkel<'_>, pins: &Pins) -> Result<()> {
+    let (progs, maps) = (&guard.progs, &guard.maps);
+    for (view, program, map) in [
+        (View::State, &progs.bt_show_state, &maps.state),
+        (View::Events, &progs.bt_show_events, &maps.events),
+        (View::Images, &progs.bt_show_images, &maps.images),
+        (View::Keys, &progs.bt_show_keys, &maps.keys),
+    ] {
+        let name = program.name().to_string_lossy();
+        let link = program.attach_iter(map.as_fd()).map_err(kernel("attach", &*name))?;
+        pin(link, &pins.view(view))?;
+    }
+    for program in [
+        &progs.bt_fork,
+        &progs.bt_exit,
+        &progs.bt_setxattr,
+        &progs.bt_removexattr,
+        &progs.bt_mmap,
+        &progs.bt_mprotect,
+        &progs.bt_trace,
+        &progs.bt_traceme,
+        &progs.bt_exec,
+        &progs.bt_bpf,
+    ] {
+        let name = program.name().to_string_lossy();
+        let link = program.attach_lsm().map_err(kernel("attach", &*name))?;
+        pin(link, &pins.hook(&name))?;
+    }
+    Ok(())
+}
+
+fn pin(mut link: Link, path: &std::path::Path) -> Result<()> {
+    link.pin(path).map_err(kernel("pin", path.to_string_lossy()))
+}
+
+fn kernel(operation: &'static str, thing: impl Into<String>) -> impl FnOnce(libbpf_rs::Error) -> Error {
+    let thing = thing.into();
+    move |source| Error::Kernel { operation, thing, source }
+}

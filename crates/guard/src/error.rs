@@ -1,0 +1,100 @@
+//! The one error type of this crate.
+
+use std::io;
+use std::path::PathBuf;
+
+/// What went wrong: operation, thing, and the cause as the source.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Only uid 0 may.
+    #[error("only root can do this")]
+    NotRoot,
+    /// There is a guard already.
+    #[error("bpftrust is enforcing already")]
+    AlreadyEnforcing,
+    /// There is no guard.
+    #[error("bpftrust is not enforcing")]
+    NotEnforcing,
+    /// `enforce` was interrupted: hooks may be attached, none refuses.
+    #[error("an earlier `bpftrust enforce` was interrupted: {} is left over and refuses nothing", path.display())]
+    Incomplete {
+        /// The guard's directory.
+        path: PathBuf,
+    },
+    /// Somebody else starts or stops the guard now.
+    #[error("another bpftrust is starting or stopping the guard right now")]
+    Busy,
+    /// bpffs is not mounted where it belongs.
+    #[error("{path} is not a BPF file system")]
+    NoBpffs {
+        /// Where it should be.
+        path: &'static str,
+    },
+    /// A file operation in bpffs failed.
+    #[error("can't {operation} {}", path.display())]
+    Pin {
+        /// As a verb.
+        operation: &'static str,
+        /// The pin or directory.
+        path: PathBuf,
+        /// The kernel's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// What the guard shows of itself is not what this version knows.
+    #[error("{} holds something that this version of bpftrust can't read", path.display())]
+    Damaged {
+        /// The pin.
+        path: PathBuf,
+    },
+    /// The kernel didn't take the programs, a map or a link.
+    #[error("can't {operation} {thing}")]
+    Kernel {
+        /// As a verb.
+        operation: &'static str,
+        /// Program, map or link.
+        thing: String,
+        /// libbpf's answer.
+        #[source]
+        source: libbpf_rs::Error,
+    },
+    /// The kernel side didn't begin to decide.
+    #[error("the kernel side did not start to decide (it answered {answer})")]
+    NotArmed {
+        /// What `bt_arm` returned.
+        answer: u32,
+    },
+    /// All is attached, and yet nothing is refused.
+    #[error("all hooks are attached, but bpf() of this very process was not refused")]
+    Ineffective,
+    /// The hooks are unpinned, and yet `bpf()` is refused.
+    #[error("the hooks are unpinned, but bpf() is still refused: somebody else holds their links")]
+    StillHeld,
+    /// More than the kernel side has room for.
+    #[error("{count} {what} are more than the {limit} that the kernel side has room for")]
+    TooMany {
+        /// Of what.
+        what: &'static str,
+        /// How many there are.
+        count: usize,
+        /// How many there may be.
+        limit: usize,
+    },
+    /// Two publishers have the same key, so that it proves neither.
+    #[error("publishers {first:?} and {second:?} have the same key {hint}")]
+    SharedKey {
+        /// A publisher.
+        first: String,
+        /// Another one.
+        second: String,
+        /// The key.
+        hint: bpftrust_signature::KeyHint,
+    },
+    /// A keyring or key operation failed.
+    #[error(transparent)]
+    Keyring(#[from] bpftrust_host::Error),
+}
+
+/// The result of what this crate does.
+pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -1,0 +1,203 @@
+//! The history of decisions, as the kernel side keeps it.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
+
+use bpftrust_signature::KeyHint;
+use bpftrust_verity::Digest;
+
+use crate::abi::{self, bt_event};
+use crate::clock::Boot;
+use crate::pins::Pins;
+use crate::Result;
+
+/// One decision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// 1 for the first since enforcement began.
+    pub sequence: u64,
+    /// When it was made.
+    pub time: SystemTime,
+    /// `exec`, `bpf`, `taint` or `trace`.
+    pub action: &'static str,
+    /// `allowed`, `denied` or `would-deny`.
+    pub outcome: &'static str,
+    /// Why, out of the closed list; `none` where it was allowed.
+    pub reason: &'static str,
+    /// The `bpf()` command, by name or, if the policy doesn't know it, number.
+    pub command: Option<String>,
+    /// The process that somebody reached for.
+    pub target: Option<u32>,
+    /// Process, as the initial PID namespace numbers it.
+    pub pid: u32,
+    /// Thread.
+    pub tid: u32,
+    /// Real user.
+    pub uid: u32,
+    /// The thread's name: chosen by itself, any bytes.
+    pub comm: Vec<u8>,
+    /// Path of what the process executes, seen from its root directory.
+    pub executable: Vec<u8>,
+    /// fs-verity digest of it.
+    pub digest: Option<Digest>,
+    /// The key that signed it, or that its signature names.
+    pub key: Option<KeyHint>,
+}
+
+impl Event {
+    /// Nothing if the slot is empty, or was written to while it was read.
+    fn parse(raw: &bt_event, boot: Boot) -> Option<Self> {
+        if raw.sequence == 0 || raw.sequence != raw.closing {
+            return None;
+        }
+        let action = abi::action(raw.action);
+        Some(Self {
+            sequence: raw.sequence,
+            time: boot.at(raw.time),
+            action,
+            outcome: abi::outcome(raw.outcome),
+            reason: abi::reason(raw.reason),
+            command: (action == "bpf")
+                .then(|| abi::command(raw.command).map_or_else(|| raw.command.to_string(), str::to_owned)),
+            target: (action == "trace").then_some(raw.target),
+            pid: raw.pid,
+            tid: raw.tid,
+            uid: raw.uid,
+            comm: abi::text_of(&raw.comm).to_vec(),
+            executable: abi::text_of(&raw.path).to_vec(),
+            digest: abi::digest(&raw.digest),
+            key: abi::key_hint(raw.key),
+        })
+    }
+}
+
+/// What a reader gets: events in order, and how many he can't have any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Item {
+    /// An event.
+    Event(Box<Event>),
+    /// This many were overwritten, or found their slot busy, before they were read.
+    Lost(u64),
+}
+
+/// How often a number that is missing in the middle is looked for again: its
+/// writer may have been preempted.
+const PATIENCE: u32 = 3;
+
+/// Reads the history from the start, or on from where it was. Any number of
+/// readers may: none takes anything from another.
+#[derive(Debug)]
+pub struct History {
+    pins: Pins,
+    next: u64,
+    waited: u32,
+}
+
+impl History {
+    /// The history of the guard that runs.
+    ///
+    /// # Errors
+    /// [`Error::NotEnforcing`](crate::Error::NotEnforcing).
+    pub fn open() -> Result<Self> {
+        let pins = Pins::standard();
+        pins.state()?;
+        Ok(Self { pins, next: 1, waited: 0 })
+    }
+
+    /// What is new since the last call.
+    ///
+    /// # Errors
+    /// [`Error::NotEnforcing`](crate::Error::NotEnforcing) once the guard is gone.
+    pub fn read(&mut self) -> Result<Vec<Item>> {
+        let newest = self.pins.state()?.events;
+        if newest < self.next {
+            return Ok(Vec::new());
+        }
+        let boot = Boot::now();
+        let events = self.pins.events()?;
+        let oldest = newest.saturating_sub(events.len() as u64) + 1;
+        let found = events
+            .iter()
+            .filter_map(|raw| Event::parse(raw, boot))
+            .map(|event| (event.sequence, event))
+            .collect();
+        Ok(self.advance(found, oldest, newest))
+    }
+
+    fn advance(&mut self, mut found: BTreeMap<u64, Event>, oldest: u64, newest: u64) -> Vec<Item> {
+        let mut items = Vec::new();
+        let mut lost = 0;
+        while self.next <= newest {
+            if let Some(event) = found.remove(&self.next) {
+                if lost > 0 {
+                    items.push(Item::Lost(lost));
+                    lost = 0;
+                }
+                items.push(Item::Event(Box::new(event)));
+            } else if self.next < oldest || self.waited >= PATIENCE {
+                lost += 1;
+            } else {
+                self.waited += 1;
+                break;
+            }
+            self.waited = 0;
+            self.next += 1;
+        }
+        if lost > 0 {
+            items.push(Item::Lost(lost));
+        }
+        items
+    }
+
+    /// How long to wait before the next [`read`](Self::read) is worth while.
+    pub const PAUSE: Duration = Duration::from_millis(200);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(sequence: u64) -> (u64, Event) {
+        let raw = bt_event { sequence, closing: sequence, ..bt_event::default() };
+        (sequence, Event::parse(&raw, Boot::now()).unwrap())
+    }
+
+    fn history() -> History {
+        History { pins: Pins::standard(), next: 1, waited: 0 }
+    }
+
+    fn shape(items: &[Item]) -> Vec<i64> {
+        items
+            .iter()
+            .map(|item| match item {
+                Item::Event(event) => event.sequence.cast_signed(),
+                Item::Lost(count) => -count.cast_signed(),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn overwritten_events_are_counted() {
+        let mut history = history();
+        let found = [event(6), event(7)].into();
+        assert_eq!(shape(&history.advance(found, 6, 7)), [-5, 6, 7]);
+    }
+
+    #[test]
+    fn an_event_that_is_being_written_is_waited_for_and_then_lost() {
+        let mut history = history();
+        assert_eq!(shape(&history.advance([event(1), event(3)].into(), 1, 3)), [1]);
+        assert_eq!(shape(&history.advance([event(2), event(3)].into(), 1, 3)), [2, 3]);
+        for _ in 0..PATIENCE {
+            assert_eq!(shape(&history.advance([event(5)].into(), 1, 5)), [0_i64; 0]);
+        }
+        assert_eq!(shape(&history.advance([event(5)].into(), 1, 5)), [-1, 5]);
+    }
+
+    #[test]
+    fn a_slot_that_changed_while_it_was_read_is_no_event() {
+        let raw = bt_event { sequence: 9, closing: 5, ..bt_event::default() };
+        assert_eq!(Event::parse(&raw, Boot::now()), None);
+        assert_eq!(Event::parse(&bt_event::default(), Boot::now()), None);
+    }
+}

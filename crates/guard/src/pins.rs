@@ -1,0 +1,186 @@
+//! Where the guard lives in bpffs.
+//!
+//! The hooks are pinned in a directory of their own, one file per program; what
+//! may be read are iterators, pinned beside it. Reading them is open(2) and
+//! read(2), so it needs uid 0 and no `bpf()`.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::abi::{Shared, bt_event, bt_image, bt_key, bt_state, values_of};
+use crate::{Error, Result};
+
+/// The bpffs that the guard is pinned in.
+pub const BPFFS: &str = "/sys/fs/bpf";
+
+/// Our directory in it.
+const DIRECTORY: &str = "/sys/fs/bpf/bpftrust";
+
+/// The hook that gates `bpf()`; the first to go when the guard is taken down.
+pub(crate) const GATE: &str = "bt_bpf";
+
+/// What can be read, by the name of its pin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum View {
+    State,
+    Events,
+    Images,
+    Keys,
+}
+
+impl View {
+    fn file_name(self) -> &'static str {
+        match self {
+            Self::State => "state",
+            Self::Events => "events",
+            Self::Images => "images",
+            Self::Keys => "keys",
+        }
+    }
+}
+
+/// The guard's directory in a bpffs.
+#[derive(Clone, Debug)]
+pub(crate) struct Pins {
+    directory: PathBuf,
+}
+
+impl Pins {
+    /// The place that is in use on a host.
+    pub(crate) fn standard() -> Self {
+        Self { directory: DIRECTORY.into() }
+    }
+
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    fn hooks(&self) -> PathBuf {
+        self.directory.join("hooks")
+    }
+
+    /// The pin of a hook's link.
+    pub(crate) fn hook(&self, program: &str) -> PathBuf {
+        self.hooks().join(program)
+    }
+
+    /// The pin of an iterator.
+    pub(crate) fn view(&self, view: View) -> PathBuf {
+        self.directory.join(view.file_name())
+    }
+
+    pub(crate) fn exist(&self) -> Result<bool> {
+        self.directory
+            .try_exists()
+            .map_err(|source| Error::Pin { operation: "look for", path: self.directory.clone(), source })
+    }
+
+    /// Makes the directories, which must not exist yet.
+    pub(crate) fn create(&self) -> Result<()> {
+        for path in [self.directory.clone(), self.hooks()] {
+            fs::create_dir(&path)
+                .map_err(|source| Error::Pin { operation: "create", path, source })?;
+        }
+        Ok(())
+    }
+
+    /// Takes everything away, the gate first: while hooks go, nobody should be
+    /// refused for a record that is no longer kept.
+    pub(crate) fn remove(&self) -> Result<()> {
+        remove_if_there(&self.hook(GATE), |path| fs::remove_file(path))?;
+        for directory in [self.hooks(), self.directory.clone()] {
+            let entries = match fs::read_dir(&directory) {
+                Ok(entries) => entries,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(source) => {
+                    return Err(Error::Pin { operation: "list", path: directory, source });
+                }
+            };
+            for entry in entries {
+                let path = entry
+                    .map_err(|source| Error::Pin {
+                        operation: "list",
+                        path: directory.clone(),
+                        source,
+                    })?
+                    .path();
+                if path.is_dir() {
+                    continue;
+                }
+                remove_if_there(&path, |path| fs::remove_file(path))?;
+            }
+            remove_if_there(&directory, |path| fs::remove_dir(path))?;
+        }
+        Ok(())
+    }
+
+    /// The guard's state.
+    pub(crate) fn state(&self) -> Result<bt_state> {
+        self.read(View::State)?
+            .pop()
+            .ok_or_else(|| Error::Damaged { path: self.view(View::State) })
+    }
+
+    /// All slots of the history, in no order.
+    pub(crate) fn events(&self) -> Result<Vec<bt_event>> {
+        self.read(View::Events)
+    }
+
+    /// All images.
+    pub(crate) fn images(&self) -> Result<Vec<bt_image>> {
+        self.read(View::Images)
+    }
+
+    /// All keys that may sign.
+    pub(crate) fn keys(&self) -> Result<Vec<bt_key>> {
+        self.read(View::Keys)
+    }
+
+    fn read<T: Shared>(&self, view: View) -> Result<Vec<T>> {
+        let path = self.view(view);
+        match fs::read(&path) {
+            Ok(bytes) => Ok(values_of(&bytes)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Error::NotEnforcing),
+            Err(source) => Err(Error::Pin { operation: "read", path, source }),
+        }
+    }
+}
+
+fn remove_if_there(path: &Path, remove: impl Fn(&Path) -> io::Result<()>) -> Result<()> {
+    match remove(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(Error::Pin { operation: "remove", path: path.to_owned(), source: error })
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn removal_takes_all_and_needs_nothing_to_be_there() {
+        let root = tempfile::tempdir().unwrap();
+        let pins = Pins { directory: root.path().join("bpftrust") };
+        pins.remove().unwrap();
+        pins.create().unwrap();
+        fs::write(pins.hook(GATE), []).unwrap();
+        fs::write(pins.hook("bt_exec"), []).unwrap();
+        fs::write(pins.view(View::State), []).unwrap();
+        assert!(pins.create().is_err(), "a second guard must not move in");
+        pins.remove().unwrap();
+        assert!(!pins.exist().unwrap());
+    }
+
+    #[test]
+    fn an_empty_state_is_said_to_be_damaged() {
+        let root = tempfile::tempdir().unwrap();
+        let pins = Pins { directory: root.path().join("bpftrust") };
+        assert!(matches!(pins.state(), Err(Error::NotEnforcing)));
+        pins.create().unwrap();
+        fs::write(pins.view(View::State), [1, 2, 3]).unwrap();
+        assert!(matches!(pins.state(), Err(Error::Damaged { .. })));
+    }
+}

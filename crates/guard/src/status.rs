@@ -1,0 +1,131 @@
+//! What the running guard says of itself.
+
+use std::time::SystemTime;
+
+use bpftrust_signature::KeyHint;
+use bpftrust_verity::Digest;
+
+use crate::abi::{self, bt_image, bt_key};
+use crate::clock::Boot;
+use crate::pins::Pins;
+use crate::{Mode, Result};
+
+/// A guard that runs.
+#[derive(Clone, Debug)]
+pub struct Status {
+    /// Whether it refuses.
+    pub mode: Mode,
+    /// Since when.
+    pub started: SystemTime,
+    /// Events so far.
+    pub events: u64,
+    /// Events that could not be recorded.
+    pub lost_events: u64,
+    /// Records that could not be made for want of room: each cost its process
+    /// its trust.
+    pub starved: u64,
+    /// Refusals (in audit mode: would-be refusals) by reason, without zeros.
+    pub refusals: Vec<(&'static str, u64)>,
+    /// The keys that may sign.
+    pub keys: Vec<Key>,
+    /// The address spaces that have, or had, trust.
+    pub images: Vec<Image>,
+}
+
+/// A key that may sign.
+#[derive(Clone, Debug)]
+pub struct Key {
+    /// The policy's name for who holds it.
+    pub publisher: String,
+    /// How signatures refer to it.
+    pub hint: KeyHint,
+    /// Serial of its keyring.
+    pub ring: u32,
+    /// Whether its keyring is gone: nothing is verified with it any more.
+    pub lost: bool,
+}
+
+/// An address space that was given trust.
+#[derive(Clone, Debug)]
+pub struct Image {
+    /// The process that it was made for.
+    pub pid: u32,
+    /// Its name then.
+    pub comm: Vec<u8>,
+    /// Threads, and processes that share its memory.
+    pub tasks: u32,
+    /// Since when.
+    pub started: SystemTime,
+    /// Why it lost its trust, if it did.
+    pub lost_trust: Option<&'static str>,
+    /// Trusted by `--adopt`, without evidence.
+    pub adopted: bool,
+    /// fs-verity digest of its executable.
+    pub digest: Option<Digest>,
+    /// The key that signed it.
+    pub key: Option<KeyHint>,
+}
+
+impl Status {
+    /// Asks the guard that runs.
+    ///
+    /// # Errors
+    /// [`Error::NotEnforcing`](crate::Error::NotEnforcing) if there is none,
+    /// [`Error::Incomplete`](crate::Error::Incomplete) if one was started and
+    /// never finished.
+    pub fn read() -> Result<Self> {
+        let pins = Pins::standard();
+        let state = pins.state()?;
+        if state.started == 0 {
+            return Err(crate::Error::Incomplete { path: pins.directory().to_owned() });
+        }
+        let boot = Boot::now();
+        Ok(Self {
+            mode: if state.audit == 0 { Mode::Enforce } else { Mode::Audit },
+            started: boot.at(state.started),
+            events: state.events,
+            lost_events: state.lost,
+            starved: state.starved,
+            refusals: abi::reasons()
+                .iter()
+                .filter_map(|&(number, name)| {
+                    let count = *state.refusals.get(number as usize)?;
+                    (count > 0).then_some((name, count))
+                })
+                .collect(),
+            keys: pins.keys()?.iter().map(Key::from).collect(),
+            images: pins
+                .images()?
+                .iter()
+                .filter(|image| image.tasks > 0)
+                .map(|image| Image::parse(image, boot))
+                .collect(),
+        })
+    }
+}
+
+impl From<&bt_key> for Key {
+    fn from(raw: &bt_key) -> Self {
+        Self {
+            publisher: String::from_utf8_lossy(abi::text_of(&raw.publisher)).into_owned(),
+            hint: KeyHint(raw.hint),
+            ring: raw.ring,
+            lost: raw.lost != 0,
+        }
+    }
+}
+
+impl Image {
+    fn parse(raw: &bt_image, boot: Boot) -> Self {
+        Self {
+            pid: raw.pid,
+            comm: abi::text_of(&raw.comm).to_vec(),
+            tasks: raw.tasks,
+            started: boot.at(raw.started),
+            lost_trust: (raw.reason != 0).then(|| abi::reason(raw.reason)),
+            adopted: raw.adopted != 0,
+            digest: abi::digest(&raw.digest),
+            key: abi::key_hint(raw.key),
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! What the policy needs of the kernel by name. One table: who adds a hook or a
+//! kfunc to `bpf/` adds its row here.
+
+/// What kind of function of the kernel it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A function of the kernel that a BPF program calls.
+    Kfunc,
+    /// A hook of the kernel's security framework that a BPF program attaches to.
+    Hook,
+}
+
+/// One function of the kernel that the policy stands on.
+#[derive(Clone, Copy, Debug)]
+pub struct Need {
+    /// Its name; a hook's without the `bpf_lsm_` of its function.
+    pub name: &'static str,
+    /// Kfunc or hook.
+    pub kind: Kind,
+    /// The first kernel that has it, and the option that it is built with.
+    pub since: &'static str,
+    /// Which job of the policy uses it.
+    pub job: &'static str,
+    /// What is lost without it.
+    pub cost: &'static str,
+}
+
+impl Need {
+    /// The function of this name in the kernel's types.
+    pub fn function(&self) -> String {
+        match self.kind {
+            Kind::Kfunc => self.name.to_owned(),
+            Kind::Hook => format!("bpf_lsm_{}", self.name),
+        }
+    }
+}
+
+const fn kfunc(
+    name: &'static str,
+    since: &'static str,
+    job: &'static str,
+    cost: &'static str,
+) -> Need {
+    Need {
+        name,
+        kind: Kind::Kfunc,
+        since,
+        job,
+        cost,
+    }
+}
+
+const fn hook(
+    name: &'static str,
+    since: &'static str,
+    job: &'static str,
+    cost: &'static str,
+) -> Need {
+    Need {
+        name,
+        kind: Kind::Hook,
+        since,
+        job,
+        cost,
+    }
+}
+
+/// All of them are required: enforcement attaches everything or nothing.
+pub const NEEDS: &[Need] = &[
+    kfunc(
+        "bpf_get_fsverity_digest",
+        "6.8 and CONFIG_FS_VERITY",
+        "exec: what the file is",
+        "a signature can't be tied to the content of the executable",
+    ),
+    kfunc(
+        "bpf_get_file_xattr",
+        "6.8",
+        "exec: its signature",
+        "the signature can't be read from the executable",
+    ),
+    kfunc(
+        "bpf_lookup_user_key",
+        "6.1 and CONFIG_KEYS",
+        "exec: the keyring of the publisher",
+        "no key to verify with",
+    ),
+    kfunc(
+        "bpf_key_put",
+        "6.1 and CONFIG_KEYS",
+        "exec: the keyring of the publisher",
+        "no key to verify with",
+    ),
+    kfunc(
+        "bpf_verify_pkcs7_signature",
+        "6.1 and CONFIG_SYSTEM_DATA_VERIFICATION",
+        "exec: the verdict",
+        "no signature can be verified in the kernel",
+    ),
+    kfunc(
+        "bpf_get_task_exe_file",
+        "6.12",
+        "events: the executable of a process",
+        "a refusal can't name who was refused",
+    ),
+    kfunc(
+        "bpf_put_file",
+        "6.12",
+        "events: the executable of a process",
+        "a refusal can't name who was refused",
+    ),
+    kfunc(
+        "bpf_path_d_path",
+        "6.12",
+        "events: the path of the executable",
+        "a refusal can't name who was refused",
+    ),
+    kfunc(
+        "bpf_iter_task_new",
+        "6.7",
+        "start: the processes that run already",
+        "what ran before enforcement could pass as trusted",
+    ),
+    kfunc(
+        "bpf_rcu_read_lock",
+        "6.2",
+        "start: the processes that run already",
+        "what ran before enforcement could pass as trusted",
+    ),
+    hook(
+        "bprm_committed_creds",
+        "5.7 and CONFIG_BPF_LSM",
+        "exec: the verdict on the new image",
+        "nobody could become trusted",
+    ),
+    hook(
+        "task_alloc",
+        "5.7 and CONFIG_BPF_LSM",
+        "fork: the child's copy of the verdict",
+        "a trusted process's children would be refused",
+    ),
+    hook(
+        "task_free",
+        "5.7 and CONFIG_BPF_LSM",
+        "exit: forgetting the verdict",
+        "the verdict of a dead process could pass to another",
+    ),
+    hook(
+        "bpf",
+        "5.7 and CONFIG_BPF_LSM",
+        "every command of bpf(2)",
+        "nobody would be refused",
+    ),
+    hook(
+        "bpf_map",
+        "5.7 and CONFIG_BPF_LSM",
+        "a descriptor of a map is made",
+        "one owner's maps would be open to another",
+    ),
+    hook(
+        "bpf_prog",
+        "5.7 and CONFIG_BPF_LSM",
+        "a descriptor of a program is made",
+        "one owner's programs would be open to another",
+    ),
+    hook(
+        "mmap_file",
+        "5.7 and CONFIG_BPF_LSM",
+        "unsigned or writable code loses trust",
+        "a trusted process could be made to run unsigned code",
+    ),
+    hook(
+        "file_mprotect",
+        "5.7 and CONFIG_BPF_LSM",
+        "memory that turns into code loses trust",
+        "a trusted process could be made to run unsigned code",
+    ),
+    hook(
+        "ptrace_access_check",
+        "5.7 and CONFIG_BPF_LSM",
+        "reaching into a trusted process",
+        "a debugger could act through a trusted process",
+    ),
+    hook(
+        "ptrace_traceme",
+        "5.7 and CONFIG_BPF_LSM",
+        "a trusted process that asks to be traced",
+        "a debugger could act through a trusted process",
+    ),
+    hook(
+        "inode_post_setxattr",
+        "5.7 and CONFIG_BPF_LSM",
+        "a changed signature drops the kept verdict",
+        "a verdict would outlive the signature it is about",
+    ),
+    hook(
+        "inode_post_removexattr",
+        "6.9 and CONFIG_BPF_LSM",
+        "a removed signature drops the kept verdict",
+        "a verdict would outlive the signature it is about",
+    ),
+];

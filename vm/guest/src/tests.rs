@@ -1,0 +1,3 @@
+//! The tests, one file per group.
+
+pub mod machine;

@@ -1,0 +1,130 @@
+//! QEMU's command line, and whether it can use KVM here.
+
+use crate::cache::Cache;
+use crate::disk::Boot;
+use anyhow::{Context, Result};
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// What executes the guest's instructions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Accelerator {
+    /// The host's processor.
+    Kvm,
+    /// QEMU's own emulation: slower, works everywhere.
+    Tcg,
+}
+
+/// What the kernel is told; nothing here changes Debian's list of LSMs.
+/// Watchdogs of time are off, as an emulated CPU may get none for seconds; the
+/// host has its own timeout.
+const KERNEL_LINE: &str = "console=ttyS0 loglevel=5 panic=-1 oops=panic nowatchdog \
+                           workqueue.watchdog_thresh=0 rcupdate.rcu_cpu_stall_suppress=1";
+
+impl Accelerator {
+    /// Finds out by booting `boot`'s kernel, as a `/dev/kvm` that opens may
+    /// still not run it; remembers the answer until this host reboots.
+    pub fn probe(boot: &Boot) -> Result<Self> {
+        if fs::File::options()
+            .read(true)
+            .write(true)
+            .open("/dev/kvm")
+            .is_err()
+        {
+            return Ok(Self::Tcg);
+        }
+        let cache = Cache::open()?;
+        let _lock = cache.lock()?;
+        let host = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        let memory = cache.path("kvm");
+        if let Ok(known) = fs::read_to_string(&memory)
+            && let Some(answer) = known.strip_prefix(&host)
+        {
+            return Ok(if answer == "yes" {
+                Self::Kvm
+            } else {
+                Self::Tcg
+            });
+        }
+        let works = boots_under_kvm(boot)?;
+        if !works {
+            eprintln!("KVM does not run a stock kernel on this machine: emulating instead");
+        }
+        let answer = if works { "yes" } else { "no" };
+        fs::write(&memory, format!("{host}{answer}"))
+            .with_context(|| format!("cannot write {}", memory.display()))?;
+        Ok(if works { Self::Kvm } else { Self::Tcg })
+    }
+
+    fn arguments(self) -> &'static [&'static str] {
+        match self {
+            Self::Kvm => &["-accel", "kvm", "-cpu", "host"],
+            Self::Tcg => &["-accel", "tcg,thread=multi"],
+        }
+    }
+}
+
+/// The command that boots a guest: the kernel's log goes to the file `log`, the
+/// channel to QEMU's standard output.
+pub fn command(accelerator: Accelerator, boot: &Boot, initramfs: &Path, log: &Path) -> Command {
+    let mut command = base(accelerator, boot, KERNEL_LINE);
+    command
+        .arg("-initrd")
+        .arg(initramfs)
+        .arg("-drive")
+        // The disk is opened read-only with changes beside it in a temporary
+        // file, so any number of guests share it and none leaves a trace.
+        .arg(format!(
+            "file={},format=raw,if=virtio,snapshot=on",
+            comma(&boot.disk)
+        ))
+        .args(["-device", "virtio-serial-pci"])
+        .args(["-chardev", "file,id=channel,path=/dev/stdout"])
+        .args(["-device", "virtserialport,chardev=channel,name=bpftrust"])
+        .arg("-serial")
+        .arg(format!("file:{}", comma(log)));
+    command
+}
+
+fn base(accelerator: Accelerator, boot: &Boot, kernel_line: &str) -> Command {
+    // So that a guest ends with whoever started it, even by kill -9.
+    let mut command = Command::new("setpriv");
+    command
+        .args(["--pdeathsig", "KILL", "qemu-system-x86_64"])
+        .args(["-machine", "pc", "-smp", "2", "-m", "1536"])
+        .args(accelerator.arguments())
+        .args(["-nodefaults", "-no-user-config", "-no-reboot"])
+        .args(["-display", "none", "-kernel"])
+        .arg(&boot.vmlinuz)
+        .args(["-append", kernel_line])
+        .stdin(Stdio::null());
+    command
+}
+
+/// Boots without a root and sees whether the kernel comes so far as to miss it.
+fn boots_under_kvm(boot: &Boot) -> Result<bool> {
+    let log = tempfile::NamedTempFile::new().context("cannot make a temporary file")?;
+    let mut child = base(Accelerator::Kvm, boot, "console=ttyS0 panic=-1")
+        .arg("-serial")
+        .arg(format!("file:{}", comma(log.path())))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .context("cannot run qemu-system-x86_64; try `cargo xtask setup`")?;
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while Instant::now() < deadline && child.try_wait()?.is_none() {
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    // It may have ended by itself, which is as well.
+    let _ = child.kill();
+    child.wait()?;
+    let said = fs::read(log.path())?;
+    Ok(String::from_utf8_lossy(&said).contains("Unable to mount root fs"))
+}
+
+/// A path as QEMU's lists of options take it.
+fn comma(path: &Path) -> String {
+    path.display().to_string().replace(',', ",,")
+}

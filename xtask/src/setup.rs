@@ -1,0 +1,69 @@
+//! Installs what building and testing need beside Rust.
+
+use anyhow::{Result, bail};
+use bpftrust_vm::tool;
+use std::path::Path;
+use std::process::Command;
+
+/// Debian packages, each with a file by which it is recognised.
+const NEEDED: &[(&str, &str)] = &[
+    ("clang-19", "/usr/bin/clang-19"),
+    ("clang-format-19", "/usr/bin/clang-format-19"),
+    (
+        "debian-archive-keyring",
+        "/usr/share/keyrings/debian-archive-keyring.gpg",
+    ),
+    ("e2fsprogs", "/sbin/mke2fs"),
+    ("fsverity", "/usr/bin/fsverity"),
+    ("gcc", "/usr/bin/cc"),
+    ("kmod", "/sbin/depmod"),
+    ("libelf-dev", "/usr/include/libelf.h"),
+    ("libssl-dev", "/usr/include/openssl/ssl.h"),
+    ("openssl", "/usr/bin/openssl"),
+    ("pkg-config", "/usr/bin/pkg-config"),
+    ("qemu-system-x86", "/usr/bin/qemu-system-x86_64"),
+    ("xz-utils", "/usr/bin/xz"),
+    ("zlib1g-dev", "/usr/include/zlib.h"),
+];
+
+/// Installs what is missing, through apt; elsewhere says what to install.
+pub fn run() -> Result<()> {
+    let missing: Vec<&str> = NEEDED
+        .iter()
+        .filter(|(_, file)| !Path::new(file).exists())
+        .map(|(package, _)| *package)
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let list = missing.join(" ");
+    if !Path::new("/usr/bin/apt-get").exists() {
+        bail!(
+            "this is not a Debian machine, so nothing is installed; please install what \
+             these Debian packages hold: {list}"
+        );
+    }
+    eprintln!("installing {list}");
+    let privileged = |arguments: &[&str]| {
+        let mut command = if rustix::process::geteuid().is_root() {
+            Command::new("apt-get")
+        } else {
+            let mut command = Command::new("sudo");
+            command.arg("--non-interactive").arg("apt-get");
+            command
+        };
+        command
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            .args(["-q", "--yes", "--no-install-recommends"])
+            .args(arguments);
+        tool::output(&mut command).map(drop)
+    };
+    let install: Vec<&str> = ["install"].into_iter().chain(missing).collect();
+    // A fresh machine has no lists of packages, or old ones.
+    if privileged(&install).is_ok() {
+        return Ok(());
+    }
+    privileged(&["update"])
+        .and_then(|()| privileged(&install))
+        .map_err(|error| error.context(format!("please install by hand: apt-get install {list}")))
+}

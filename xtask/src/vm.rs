@@ -1,0 +1,264 @@
+//! `cargo xtask vm`: the guest tests, or one command, in guests.
+
+use crate::{setup, workspace};
+use anyhow::{Context, Result, bail};
+use bpftrust_vm::initramfs::Extra;
+use bpftrust_vm::kernels::{self, KERNELS, Kernel};
+use bpftrust_vm::machine::{Event, Run};
+use bpftrust_vm::prepare::prepare;
+use bpftrust_vm::protocol::Outcome;
+use bpftrust_vm::qemu::Accelerator;
+use bpftrust_vm::suite::{self, Report, Tally};
+use std::collections::VecDeque;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::time::Duration;
+
+/// The exit status of a guest that died, hung or warned, whatever its command
+/// returned.
+const MACHINE_FAILED: u8 = 125;
+
+/// Guests that run at the same time: each has two CPUs.
+const PARALLEL: usize = 2;
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Run only tests whose name contains one of these
+    #[arg(value_name = "NAME")]
+    pub filters: Vec<String>,
+
+    /// The kernel's series, such as 6.18; repeatable (all of them, if absent)
+    #[arg(long, value_name = "SERIES")]
+    pub kernel: Vec<String>,
+
+    /// List the tests instead of running them
+    #[arg(long, conflicts_with = "exec")]
+    pub list: bool,
+
+    /// Run this shell command as root in the guest, instead of the tests
+    #[arg(long, value_name = "COMMAND", conflicts_with = "filters")]
+    pub exec: Option<String>,
+
+    /// Copy a file of this machine into the guest; repeatable
+    #[arg(long, value_name = "HOSTPATH:GUESTPATH", value_parser = parse_copy)]
+    pub copy: Vec<Extra>,
+
+    /// Do not build and copy bpftrust itself, only the harness
+    #[arg(long)]
+    pub bare: bool,
+
+    /// Seconds that a guest may take
+    #[arg(long, default_value_t = 900)]
+    pub timeout: u64,
+
+    /// Ask the archive for newer kernels and packages
+    #[arg(long)]
+    pub refresh: bool,
+
+    /// Show the kernel's log and the boot time at the end (with --exec)
+    #[arg(long, requires = "exec")]
+    pub verbose: bool,
+}
+
+fn parse_copy(text: &str) -> Result<Extra, String> {
+    match text.split_once(':') {
+        Some((from, to)) if !from.is_empty() && to.starts_with('/') => Ok(Extra {
+            from: from.into(),
+            to: to.to_owned(),
+        }),
+        _ => Err("expected HOSTPATH:GUESTPATH with an absolute GUESTPATH".to_owned()),
+    }
+}
+
+pub fn run(arguments: &Arguments) -> Result<ExitCode> {
+    setup::run()?;
+    if let Some(command) = &arguments.exec {
+        let [series] = &arguments.kernel[..] else {
+            bail!("--exec needs one kernel; add --kernel SERIES, such as 6.18");
+        };
+        return exec(arguments, kernels::find(series)?, command);
+    }
+    if arguments.list {
+        return list(arguments);
+    }
+    let tally = test(arguments)?;
+    println!("{tally}");
+    println!("{} passed, {} failed", tally.passed, tally.failed);
+    Ok(match tally.failed {
+        0 => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
+    })
+}
+
+fn list(arguments: &Arguments) -> Result<ExitCode> {
+    let harness = workspace::build(&["bpftrust-guest"])?.join("bpftrust-guest");
+    for kernel in chosen(arguments)? {
+        for name in suite::list(&harness, kernel, &arguments.filters)? {
+            println!("{} {name}", kernel.series);
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn exec(arguments: &Arguments, kernel: &'static Kernel, command: &str) -> Result<ExitCode> {
+    let payload = Payload::build(arguments)?;
+    let boot = prepare(kernel, arguments.refresh)?;
+    let run = Run {
+        boot: &boot,
+        accelerator: Accelerator::probe(&boot)?,
+        harness: &payload.harness,
+        command: words(&["/bin/sh", "-c", command]),
+        reports: false,
+        extras: &payload.extras,
+        timeout: Duration::from_secs(arguments.timeout),
+    };
+    let mut stdout = std::io::stdout().lock();
+    let ended = run.run(|event| {
+        if let Event::Output(bytes) = event {
+            // Whoever reads may have gone, as `| head` does.
+            let _ = stdout.write_all(&bytes).and_then(|()| stdout.flush());
+        }
+    })?;
+    if arguments.verbose {
+        eprint!("{}", ended.log);
+        if let Some(time) = ended.boot_time {
+            eprintln!("booted in {:.1} s", time.as_secs_f32());
+        }
+    }
+    if let Some(trouble) = ended.trouble {
+        eprintln!("error: Linux {}: {trouble}", kernel.series);
+        return Ok(ExitCode::from(MACHINE_FAILED));
+    }
+    let status = ended.status.context("the guest reported no status")?;
+    Ok(ExitCode::from(u8::try_from(status).unwrap_or(u8::MAX)))
+}
+
+/// Runs the selected tests on the chosen kernels, [`PARALLEL`] at a time, and
+/// prints results as they come and a summary.
+pub fn test(arguments: &Arguments) -> Result<Tally> {
+    let payload = Payload::build(arguments)?;
+    let mut waiting = VecDeque::new();
+    for kernel in chosen(arguments)? {
+        let names = suite::list(&payload.harness, kernel, &arguments.filters)?;
+        if !names.is_empty() {
+            waiting.push_back((kernel, names));
+        }
+    }
+    if waiting.is_empty() {
+        bail!(
+            "no test is called {:?}; see `cargo xtask vm --list`",
+            arguments.filters
+        );
+    }
+    let waiting = Mutex::new(waiting);
+    let next = || {
+        let mut waiting = waiting.lock().unwrap_or_else(|broken| broken.into_inner());
+        waiting.pop_front()
+    };
+    let work = || -> Result<Vec<Report>> {
+        let mut reports = Vec::new();
+        while let Some((kernel, names)) = next() {
+            reports.push(test_one(arguments, &payload, kernel, &names)?);
+        }
+        Ok(reports)
+    };
+    let mut reports = Vec::new();
+    std::thread::scope(|scope| -> Result<()> {
+        let workers: Vec<_> = (0..PARALLEL).map(|_| scope.spawn(work)).collect();
+        for worker in workers {
+            match worker.join() {
+                Ok(done) => reports.extend(done?),
+                Err(_) => bail!("a thread that ran a guest panicked"),
+            }
+        }
+        Ok(())
+    })?;
+    reports.sort_by_key(|report| KERNELS.iter().position(|k| k.series == report.series));
+    print!("\n{}", suite::summary(&reports));
+    let mut tally = Tally::default();
+    for report in &reports {
+        tally += report.tally();
+    }
+    Ok(tally)
+}
+
+fn test_one(
+    arguments: &Arguments,
+    payload: &Payload,
+    kernel: &'static Kernel,
+    names: &[String],
+) -> Result<Report> {
+    let boot = prepare(kernel, arguments.refresh)?;
+    let mut command = words(&[suite::HARNESS, "test"]);
+    command.extend(arguments.filters.iter().cloned());
+    let run = Run {
+        boot: &boot,
+        accelerator: Accelerator::probe(&boot)?,
+        harness: &payload.harness,
+        command,
+        reports: true,
+        extras: &payload.extras,
+        timeout: Duration::from_secs(arguments.timeout),
+    };
+    suite::run(kernel, names, &run, |result, millis| {
+        let word = match result.outcome {
+            Outcome::Passed => "ok",
+            Outcome::Failed => "FAILED",
+            Outcome::LeftOut => "left out",
+        };
+        println!(
+            "{:>5}  {word:<8}  {} ({}.{:03} s)",
+            kernel.series,
+            result.name,
+            millis / 1000,
+            millis % 1000
+        );
+    })
+}
+
+fn chosen(arguments: &Arguments) -> Result<Vec<&'static Kernel>> {
+    if arguments.kernel.is_empty() {
+        return Ok(KERNELS.iter().collect());
+    }
+    let series = arguments.kernel.iter();
+    series.map(|series| kernels::find(series)).collect()
+}
+
+/// What goes into a guest.
+struct Payload {
+    harness: PathBuf,
+    extras: Vec<Extra>,
+}
+
+impl Payload {
+    /// Builds the harness and, unless `--bare`, bpftrust.
+    fn build(arguments: &Arguments) -> Result<Self> {
+        let mut packages = vec!["bpftrust-guest"];
+        if !arguments.bare {
+            packages.push("bpftrust");
+        }
+        let binaries = workspace::build(&packages)?;
+        let mut extras = Vec::new();
+        if !arguments.bare {
+            extras.push(binary(&binaries, "bpftrust"));
+        }
+        extras.extend(arguments.copy.iter().cloned());
+        Ok(Self {
+            harness: binaries.join("bpftrust-guest"),
+            extras,
+        })
+    }
+}
+
+fn binary(dir: &Path, name: &str) -> Extra {
+    Extra {
+        from: dir.join(name),
+        to: format!("/usr/bin/{name}"),
+    }
+}
+
+fn words(words: &[&str]) -> Vec<String> {
+    words.iter().map(|word| (*word).to_owned()).collect()
+}

@@ -1,0 +1,50 @@
+//! Where things are, and running cargo on them.
+
+use anyhow::{Context, Result, bail};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The repository's root.
+pub fn root() -> &'static Path {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here)
+}
+
+/// A cargo command, in the repository's root.
+pub fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(root());
+    command
+}
+
+/// Runs a command to its end, with its output shown.
+pub fn run(command: &mut Command) -> Result<()> {
+    let line = bpftrust_vm::tool::line(command);
+    let status = command
+        .status()
+        .with_context(|| format!("cannot run `{line}`; try `cargo xtask setup`"))?;
+    if !status.success() {
+        bail!("`{line}` failed ({status})");
+    }
+    Ok(())
+}
+
+/// Builds packages for release and returns the directory of their binaries.
+pub fn build(packages: &[&str]) -> Result<PathBuf> {
+    let mut command = cargo();
+    command.args(["build", "--quiet", "--release"]);
+    for package in packages {
+        command.args(["--package", package]);
+    }
+    run(&mut command)?;
+    Ok(target()?.join("release"))
+}
+
+/// Cargo's target directory, which this very program was built in.
+fn target() -> Result<PathBuf> {
+    let me = std::env::current_exe().context("cannot find this program's own file")?;
+    me.ancestors()
+        .nth(2)
+        .map(Path::to_owned)
+        .with_context(|| format!("{} is not in a target directory", me.display()))
+}
