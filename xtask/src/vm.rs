@@ -240,7 +240,7 @@ impl Payload {
             packages.push("bpftrust");
         }
         let binaries = workspace::build(&packages)?;
-        let mut extras = Vec::new();
+        let mut extras = vec![binary(&binaries, "bpftrust-probe")];
         if !arguments.bare {
             extras.push(binary(&binaries, "bpftrust"));
         }

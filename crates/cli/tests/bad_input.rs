@@ -308,12 +308,21 @@ fn no_certificates_means_no_answer() {
 #[test]
 fn a_reader_that_goes_away_ends_the_program_quietly() {
     let place = Place::empty();
-    let file = place.write("f", b"x");
-    let files = vec![file.to_str().unwrap(); 5000].join(" ");
+    place.write("f", b"x");
+    let files = ["f"; 5000].join(" ");
     let script = format!(
         "{} digest {files} | head -n 1",
         env!("CARGO_BIN_EXE_bpftrust")
     );
-    let output = Command::new("sh").args(["-c", &script]).output().unwrap();
+    let mut shell = Command::new("sh");
+    let output = shell
+        .args(["-c", &script])
+        .current_dir(place.path(""))
+        .output()
+        .unwrap();
     assert!(output.stderr.is_empty(), "{output:?}");
+    assert_eq!(
+        output.stdout.iter().filter(|&&byte| byte == b'\n').count(),
+        1
+    );
 }

@@ -4,11 +4,13 @@
 //! - [`registry`]: what a test and a group are, and all of them
 //! - [`runner`]: selects tests, runs each in a process of its own, reports
 //! - [`guest`], [`process`]: what tests are written with
+//! - [`fixture`]: keys, a policy, the guard that enforces it, its events
 //! - [`tests`]: the tests, one file per group
 //!
 //! The binary runs on the host as well, for `list`.
 
 mod cgroup;
+mod fixture;
 mod guest;
 mod pid1;
 mod process;

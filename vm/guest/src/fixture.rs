@@ -1,0 +1,184 @@
+//! What most tests start from: keys, a policy that trusts one of them, and the
+//! guard that runs; and what they ask of it.
+
+use crate::guest::Guest;
+use crate::process::{Output, Program};
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use std::fs;
+use std::path::Path;
+
+/// Where the policy and the keys are.
+pub const CONFIGURATION: &str = "/etc/bpftrust";
+
+/// A key pair that `keygen` made: its directory under [`CONFIGURATION`].
+#[derive(Debug, Clone, Copy)]
+pub struct Key(&'static str);
+
+/// The publisher that the policy trusts.
+pub const ACME: Key = Key("acme");
+/// Somebody who has a key, too.
+pub const STRANGER: Key = Key("stranger");
+
+impl Key {
+    /// Its private key.
+    pub fn private(self) -> String {
+        format!("{CONFIGURATION}/{}/key.pem", self.0)
+    }
+
+    /// Its certificate.
+    pub fn certificate(self) -> String {
+        format!("{CONFIGURATION}/{}/certificate.pem", self.0)
+    }
+
+    fn make(self, guest: &Guest) -> Result<()> {
+        let directory = format!("{CONFIGURATION}/{}", self.0);
+        if Path::new(&directory).exists() {
+            return Ok(());
+        }
+        guest
+            .run(&["bpftrust", "keygen", "--algorithm", "rsa-2048", "--name", self.0, "--out", &directory])?
+            .success()?;
+        Ok(())
+    }
+}
+
+/// Keys, and the policy that trusts [`ACME`]; enforces nothing.
+pub fn configure(guest: &mut Guest) -> Result<()> {
+    for key in [ACME, STRANGER] {
+        key.make(guest)?;
+    }
+    let certificates = format!("{CONFIGURATION}/certificates");
+    fs::create_dir_all(&certificates).context("cannot make the directory of certificates")?;
+    fs::copy(ACME.certificate(), format!("{certificates}/acme.pem"))
+        .context("cannot copy the certificate")?;
+    fs::write(
+        format!("{CONFIGURATION}/policy.toml"),
+        "[publisher.acme]\ncertificates = [\"acme.pem\"]\n",
+    )
+    .context("cannot write the policy")
+}
+
+/// [`configure`], and the guard enforces.
+pub fn enforce(guest: &mut Guest) -> Result<()> {
+    configure(guest)?;
+    guest.run(&["bpftrust", "enforce"])?.success()?;
+    Ok(())
+}
+
+/// The end of [`enforce`].
+pub fn release(guest: &mut Guest) -> Result<()> {
+    guest.run(&["bpftrust", "release"])?.success()?;
+    Ok(())
+}
+
+/// Signs a file as a loader.
+pub fn sign(guest: &Guest, key: Key, file: &Path) -> Result<()> {
+    sign_as(guest, key, file, &[])
+}
+
+/// Signs a file with more options of `sign`.
+pub fn sign_as(guest: &Guest, key: Key, file: &Path, options: &[&str]) -> Result<()> {
+    let file = file.to_str().context("a path of ASCII")?;
+    let (private, certificate) = (key.private(), key.certificate());
+    let words = ["bpftrust", "sign", "--key", &private, "--certificate", &certificate];
+    guest.run(&[&words[..], options, &[file]].concat())?.success()?;
+    Ok(())
+}
+
+/// A copy of the probe in the test's directory, signed by [`ACME`].
+pub fn signed_probe(guest: &Guest, name: &str) -> Result<std::path::PathBuf> {
+    let copy = guest.copy("/usr/bin/bpftrust-probe", name)?;
+    sign(guest, ACME, &copy)?;
+    Ok(copy)
+}
+
+/// The history, from a point on.
+#[derive(Debug)]
+pub struct Events {
+    after: u64,
+}
+
+impl Events {
+    /// From now on.
+    pub fn mark(guest: &Guest) -> Result<Self> {
+        let events = read(guest)?;
+        Ok(Self { after: events.last().map_or(0, sequence) })
+    }
+
+    /// What has happened since.
+    pub fn since(&self, guest: &Guest) -> Result<Vec<Value>> {
+        let events = read(guest)?;
+        Ok(events.into_iter().filter(|event| sequence(event) > self.after).collect())
+    }
+
+    /// Requires an event since then in which all of these fields have these
+    /// values, and returns the first.
+    pub fn expect(&self, guest: &Guest, fields: &[(&str, &str)]) -> Result<Value> {
+        let events = self.since(guest)?;
+        let fits = |event: &&Value| {
+            fields.iter().all(|(name, value)| match &event[*name] {
+                Value::String(text) => text == value,
+                other => other.to_string() == *value,
+            })
+        };
+        events
+            .iter()
+            .find(fits)
+            .cloned()
+            .with_context(|| format!("no event with {fields:?} in {events:#?}"))
+    }
+
+    /// Requires that none since then has all of these values.
+    pub fn expect_none(&self, guest: &Guest, fields: &[(&str, &str)]) -> Result<()> {
+        let found = self.expect(guest, fields);
+        ensure!(found.is_err(), "unexpected event: {:#?}", found.ok());
+        Ok(())
+    }
+}
+
+fn read(guest: &Guest) -> Result<Vec<Value>> {
+    let lines = guest.run(&["bpftrust", "events", "--json"])?.success()?;
+    lines
+        .lines()
+        .map(|line| serde_json::from_str(line).with_context(|| format!("not JSON: {line}")))
+        .filter(|event: &Result<Value>| event.as_ref().is_ok_and(|event| event["lost"].is_null()) || event.is_err())
+        .collect()
+}
+
+fn sequence(event: &Value) -> u64 {
+    event["sequence"].as_u64().unwrap_or_default()
+}
+
+/// Runs the probe at `program` with these actions.
+pub fn probe(program: &Path, actions: &[&str]) -> Result<Output> {
+    Program::new(program).args(actions).run()
+}
+
+/// `BPF_PROG_GET_NEXT_ID`, harmless: what the probe is asked to call when any
+/// command will do.
+pub const ANY_COMMAND: &str = "11";
+
+/// Requires that the program at `path`, started as a probe, may call `bpf()`,
+/// and that the event says so.
+pub fn expect_trusted(guest: &Guest, path: &Path, actions: &[&str]) -> Result<()> {
+    let mark = Events::mark(guest)?;
+    let said = probe(path, actions)?.success()?;
+    ensure!(said.lines().last() == Some("bpf 11: ok"), "{said}");
+    let name = path.to_str().context("a path of ASCII")?;
+    mark.expect(guest, &[("action", "bpf"), ("outcome", "allowed"), ("executable", name)])?;
+    Ok(())
+}
+
+/// Requires that the program at `path`, started as a probe, is refused `bpf()`,
+/// with this reason in the event.
+pub fn expect_refused(guest: &Guest, path: &Path, actions: &[&str], reason: &str) -> Result<()> {
+    let mark = Events::mark(guest)?;
+    let said = probe(path, actions)?.success()?;
+    ensure!(said.lines().last() == Some("bpf 11: EPERM"), "{said}");
+    mark.expect(
+        guest,
+        &[("action", "bpf"), ("outcome", "denied"), ("reason", reason), ("command", "prog-get-next-id")],
+    )?;
+    Ok(())
+}

@@ -1,0 +1,3 @@
+//! The program under test.
+
+fn main() {}
