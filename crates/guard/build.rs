@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use libbpf_cargo::SkeletonBuilder;
-use libbpf_rs::btf::types::Enum;
 use libbpf_rs::btf::Btf;
+use libbpf_rs::btf::types::Enum;
 
 /// One version everywhere: what the verifier of an old kernel accepts depends
 /// on the compiler.
@@ -29,8 +29,10 @@ const NAMED: [(&str, &str, &str); 4] = [
 
 fn main() -> Result<()> {
     let out = PathBuf::from(env::var_os("OUT_DIR").context("OUT_DIR is set by cargo")?);
-    let source = env::var_os(SOURCE_VARIABLE)
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../bpf"), PathBuf::from);
+    let source = env::var_os(SOURCE_VARIABLE).map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../bpf"),
+        PathBuf::from,
+    );
     println!("cargo:rerun-if-env-changed={SOURCE_VARIABLE}");
     println!("cargo:rerun-if-changed={}", source.display());
 
@@ -39,7 +41,13 @@ fn main() -> Result<()> {
         .source(source.join("guard.bpf.c"))
         .obj(&object)
         .clang(CLANG)
-        .clang_args(["-mcpu=v3", "-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter"])
+        .clang_args([
+            "-mcpu=v3",
+            "-Wall",
+            "-Wextra",
+            "-Werror",
+            "-Wno-unused-parameter",
+        ])
         .build_and_generate(out.join("guard.skel.rs"))
         .with_context(|| format!("building {} with {CLANG}", source.display()))?;
     let names = names(&object)?;
@@ -56,11 +64,19 @@ fn names(object: &Path) -> Result<String> {
         };
         writeln!(text, "pub(crate) const {table}: &[(u32, &str)] = &[")?;
         for variant in enumeration.iter() {
-            let constant = variant.name.context("an enumerator has a name")?.to_string_lossy();
+            let constant = variant
+                .name
+                .context("an enumerator has a name")?
+                .to_string_lossy();
             let short = constant
                 .strip_prefix(prefix)
                 .with_context(|| format!("{constant} begins with {prefix}"))?;
-            writeln!(text, "    ({}, {:?}),", variant.value, short.to_lowercase().replace('_', "-"))?;
+            writeln!(
+                text,
+                "    ({}, {:?}),",
+                variant.value,
+                short.to_lowercase().replace('_', "-")
+            )?;
         }
         writeln!(text, "];")?;
     }

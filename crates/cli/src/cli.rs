@@ -183,6 +183,9 @@ pub struct InstallArgs {
     #[arg(long, value_name = "SIGNATURE")]
     pub signature: Option<PathBuf>,
     /// Certificates to check the signature against; may be given more than once
+    ///
+    /// Without it, /etc/bpftrust/certificates/*.pem, and a signature by none of their keys is
+    /// installed unchecked.
     #[arg(long = "certificate", value_name = "CERT.pem")]
     pub certificates: Vec<PathBuf>,
     /// Accept a certificate that may issue others (CA:TRUE)
@@ -196,7 +199,7 @@ pub struct InstallArgs {
 /// Arguments of `verify`.
 #[derive(Debug, Args)]
 pub struct VerifyArgs {
-    /// Certificates to trust; default /etc/bpftrust/certificates/*.pem
+    /// Certificates to trust, may be given more than once; default /etc/bpftrust/certificates/*.pem
     #[arg(long = "certificate", value_name = "CERT.pem")]
     pub certificates: Vec<PathBuf>,
     /// Check this detached signature of the one FILE instead of what is on the file; needs no fs-verity

@@ -208,7 +208,7 @@ impl Target {
             Errno::ACCESS => ("no right to write to the file".into(), may_not_write(&path)),
             Errno::PERM => (
                 "the file may not be changed".into(),
-                format!("is it immutable? lsattr {path}"),
+                format!("is it immutable or append-only? lsattr {path}"),
             ),
             Errno::ROFS => (
                 "the file system is read-only".into(),

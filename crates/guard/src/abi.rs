@@ -60,7 +60,10 @@ pub(crate) fn values_of<T: Shared>(bytes: &[u8]) -> Vec<T> {
             // SAFETY: `chunk` is `size_of::<T>()` bytes, and `Shared` says that
             // any bytes are a value; they don't overlap with a local.
             unsafe {
-                value.as_mut_ptr().cast::<u8>().copy_from_nonoverlapping(chunk.as_ptr(), chunk.len());
+                value
+                    .as_mut_ptr()
+                    .cast::<u8>()
+                    .copy_from_nonoverlapping(chunk.as_ptr(), chunk.len());
                 value.assume_init()
             }
         })
@@ -84,7 +87,10 @@ pub(crate) fn key_hint(raw: [u8; 8]) -> Option<KeyHint> {
 }
 
 fn name_in(table: &'static [(u32, &str)], value: u32) -> Option<&'static str> {
-    table.iter().find(|(number, _)| *number == value).map(|(_, name)| *name)
+    table
+        .iter()
+        .find(|(number, _)| *number == value)
+        .map(|(_, name)| *name)
 }
 
 /// The name of a reason (`enum bt_reason`).
@@ -118,7 +124,10 @@ mod tests {
 
     #[test]
     fn values_survive_the_way_through_bytes() {
-        let mut key = bt_key { ring: 7, ..bt_key::default() };
+        let mut key = bt_key {
+            ring: 7,
+            ..bt_key::default()
+        };
         key.publisher[..4].copy_from_slice(b"acme");
         let mut bytes = bytes_of(&key).to_vec();
         bytes.extend(bytes_of(&key));

@@ -17,7 +17,11 @@ impl Boot {
             up.tv_sec.try_into().unwrap_or_default(),
             up.tv_nsec.try_into().unwrap_or_default(),
         );
-        Self(SystemTime::now().checked_sub(since).unwrap_or(SystemTime::UNIX_EPOCH))
+        Self(
+            SystemTime::now()
+                .checked_sub(since)
+                .unwrap_or(SystemTime::UNIX_EPOCH),
+        )
     }
 
     /// The wall time at `nanoseconds` after boot.

@@ -1,12 +1,15 @@
 //! Starting and stopping the guard: all or nothing.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::mem::MaybeUninit;
 use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use bpftrust_host::keyring::{Anchor, Keyring};
+use libbpf_rs::query::ProgInfoIter;
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
 use libbpf_rs::{Link, MapCore, MapFlags, MapHandle, ProgramInput};
 use rustix::fs::{FlockOperation, flock, statfs};
@@ -58,7 +61,10 @@ pub fn enforce(policy: &Policy, mode: Mode, adopted: &[Adopted]) -> Result<()> {
     let _lock = lock()?;
     let pins = Pins::standard();
     clear_leftovers(&pins)?;
-    let attempt = Attempt { pins: &pins, succeeded: false };
+    let attempt = Attempt {
+        pins: &pins,
+        succeeded: false,
+    };
     let keys = make_rings(policy)?;
     start(&pins, &keys, mode, adopted)?;
     if Gate::is_shut()? != (mode == Mode::Enforce) {
@@ -79,15 +85,24 @@ pub fn release() -> Result<()> {
     if !pins.exist()? {
         return Err(Error::NotEnforcing);
     }
+    let hooks = pins.hook_names()?;
     remove(&pins)?;
     let deadline = Instant::now() + RELEASE_DEADLINE;
-    while Gate::is_shut()? {
+    while Gate::is_shut()? || is_any_loaded(&hooks) {
         if Instant::now() > deadline {
             return Err(Error::StillHeld);
         }
         sleep(Duration::from_millis(10));
     }
     Ok(())
+}
+
+fn is_any_loaded(programs: &[OsString]) -> bool {
+    ProgInfoIter::default().any(|info| {
+        programs
+            .iter()
+            .any(|name| name.as_bytes() == info.name.as_bytes())
+    })
 }
 
 /// Removes what was done if it isn't brought to its end.
@@ -119,7 +134,11 @@ fn lock() -> Result<File> {
     if !statfs(BPFFS).is_ok_and(|stat| stat.f_type == BPF_FS_MAGIC) {
         return Err(Error::NoBpffs { path: BPFFS });
     }
-    let pin_error = |source| Error::Pin { operation: "lock", path: BPFFS.into(), source };
+    let pin_error = |source| Error::Pin {
+        operation: "lock",
+        path: BPFFS.into(),
+        source,
+    };
     let directory = File::open(BPFFS).map_err(pin_error)?;
     match flock(&directory, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(directory),
@@ -173,7 +192,10 @@ fn make_rings(policy: &Policy) -> Result<Vec<bt_key>> {
             ..bt_key::default()
         };
         let publisher = signer.publisher.as_bytes();
-        assert!(publisher.len() < NAME_SIZE, "the policy checks the length of names");
+        assert!(
+            publisher.len() < NAME_SIZE,
+            "the policy checks the length of names"
+        );
         key.publisher[..publisher.len()].copy_from_slice(publisher);
         keys.push((key, signer));
     }
@@ -182,7 +204,11 @@ fn make_rings(policy: &Policy) -> Result<Vec<bt_key>> {
 }
 
 fn limit(what: &'static str, count: usize, limit: usize) -> Result<()> {
-    if count > limit { Err(Error::TooMany { what, count, limit }) } else { Ok(()) }
+    if count > limit {
+        Err(Error::TooMany { what, count, limit })
+    } else {
+        Ok(())
+    }
 }
 
 fn start(pins: &Pins, keys: &[bt_key], mode: Mode, adopted: &[Adopted]) -> Result<()> {
@@ -190,9 +216,14 @@ fn start(pins: &Pins, keys: &[bt_key], mode: Mode, adopted: &[Adopted]) -> Resul
     let mut open = GuardSkelBuilder::default()
         .open(&mut storage)
         .map_err(kernel("open", "the kernel side's object"))?;
-    open.maps.rodata_data.as_deref_mut().expect("the object has read-only data").audit =
-        mode == Mode::Audit;
-    let guard = open.load().map_err(kernel("load", "the kernel side's programs"))?;
+    open.maps
+        .rodata_data
+        .as_deref_mut()
+        .expect("the object has read-only data")
+        .audit = mode == Mode::Audit;
+    let guard = open
+        .load()
+        .map_err(kernel("load", "the kernel side's programs"))?;
 
     for key in keys {
         guard
@@ -205,9 +236,16 @@ fn start(pins: &Pins, keys: &[bt_key], mode: Mode, adopted: &[Adopted]) -> Resul
     pins.create()?;
     attach(&guard, pins)?;
     // From here on user space can't write them, whoever gets hold of one.
-    for map in [&guard.maps.state, &guard.maps.keys, &guard.maps.tasks, &guard.maps.images,
-        &guard.maps.adopted, &guard.maps.events, &guard.maps.verdicts, &guard.maps.scratches]
-    {
+    for map in [
+        &guard.maps.state,
+        &guard.maps.keys,
+        &guard.maps.tasks,
+        &guard.maps.images,
+        &guard.maps.adopted,
+        &guard.maps.events,
+        &guard.maps.verdicts,
+        &guard.maps.scratches,
+    ] {
         MapHandle::try_from(map)
             .and_then(|handle| handle.freeze())
             .map_err(kernel("freeze map", map.name().to_string_lossy()))?;
@@ -217,14 +255,24 @@ fn start(pins: &Pins, keys: &[bt_key], mode: Mode, adopted: &[Adopted]) -> Resul
         .bt_arm
         .test_run(ProgramInput::default())
         .map_err(kernel("run", "bt_arm"))?;
-    if output.return_value == 0 { Ok(()) } else { Err(Error::NotArmed { answer: output.return_value }) }
+    if output.return_value == 0 {
+        Ok(())
+    } else {
+        Err(Error::NotArmed {
+            answer: output.return_value,
+        })
+    }
 }
 
 /// Makes the images of adopted processes; `bt_arm` gives them to their tasks.
 fn vouch(guard: &GuardSkel<'_>, adopted: &[Adopted]) -> Result<()> {
     limit("adopted processes", adopted.len(), ADOPTED)?;
     for (id, process) in (FIRST_IMAGE..).zip(adopted) {
-        let mut image = bt_image { pid: process.pid, adopted: 1, ..bt_image::default() };
+        let mut image = bt_image {
+            pid: process.pid,
+            adopted: 1,
+            ..bt_image::default()
+        };
         let length = process.comm.len().min(image.comm.len() - 1);
         image.comm[..length].copy_from_slice(&process.comm[..length]);
         guard
@@ -238,7 +286,10 @@ fn vouch(guard: &GuardSkel<'_>, adopted: &[Adopted]) -> Result<()> {
             .update(&process.pid.to_ne_bytes(), &id.to_ne_bytes(), MapFlags::ANY)
             .map_err(kernel("fill map", "adopted"))?;
     }
-    let state = bt_state { images: adopted.len() as u64, ..bt_state::default() };
+    let state = bt_state {
+        images: adopted.len() as u64,
+        ..bt_state::default()
+    };
     guard
         .maps
         .state
@@ -256,7 +307,9 @@ fn attach(guard: &GuardSkel<'_>, pins: &Pins) -> Result<()> {
         (View::Keys, &progs.bt_show_keys, &maps.keys),
     ] {
         let name = program.name().to_string_lossy();
-        let link = program.attach_iter(map.as_fd()).map_err(kernel("attach", &*name))?;
+        let link = program
+            .attach_iter(map.as_fd())
+            .map_err(kernel("attach", &*name))?;
         pin(link, &pins.view(view))?;
     }
     for program in [
@@ -279,10 +332,18 @@ fn attach(guard: &GuardSkel<'_>, pins: &Pins) -> Result<()> {
 }
 
 fn pin(mut link: Link, path: &std::path::Path) -> Result<()> {
-    link.pin(path).map_err(kernel("pin", path.to_string_lossy()))
+    link.pin(path)
+        .map_err(kernel("pin", path.to_string_lossy()))
 }
 
-fn kernel(operation: &'static str, thing: impl Into<String>) -> impl FnOnce(libbpf_rs::Error) -> Error {
+fn kernel(
+    operation: &'static str,
+    thing: impl Into<String>,
+) -> impl FnOnce(libbpf_rs::Error) -> Error {
     let thing = thing.into();
-    move |source| Error::Kernel { operation, thing, source }
+    move |source| Error::Kernel {
+        operation,
+        thing,
+        source,
+    }
 }

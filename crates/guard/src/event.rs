@@ -6,10 +6,10 @@ use std::time::{Duration, SystemTime};
 use bpftrust_signature::KeyHint;
 use bpftrust_verity::Digest;
 
+use crate::Result;
 use crate::abi::{self, bt_event};
 use crate::clock::Boot;
 use crate::pins::Pins;
-use crate::Result;
 
 /// One decision.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,8 +57,9 @@ impl Event {
             action,
             outcome: abi::outcome(raw.outcome),
             reason: abi::reason(raw.reason),
-            command: (action == "bpf")
-                .then(|| abi::command(raw.command).map_or_else(|| raw.command.to_string(), str::to_owned)),
+            command: (action == "bpf").then(|| {
+                abi::command(raw.command).map_or_else(|| raw.command.to_string(), str::to_owned)
+            }),
             target: (action == "trace").then_some(raw.target),
             pid: raw.pid,
             tid: raw.tid,
@@ -101,7 +102,11 @@ impl History {
     pub fn open() -> Result<Self> {
         let pins = Pins::standard();
         pins.state()?;
-        Ok(Self { pins, next: 1, waited: 0 })
+        Ok(Self {
+            pins,
+            next: 1,
+            waited: 0,
+        })
     }
 
     /// What is new since the last call.
@@ -158,12 +163,20 @@ mod tests {
     use super::*;
 
     fn event(sequence: u64) -> (u64, Event) {
-        let raw = bt_event { sequence, closing: sequence, ..bt_event::default() };
+        let raw = bt_event {
+            sequence,
+            closing: sequence,
+            ..bt_event::default()
+        };
         (sequence, Event::parse(&raw, Boot::now()).unwrap())
     }
 
     fn history() -> History {
-        History { pins: Pins::standard(), next: 1, waited: 0 }
+        History {
+            pins: Pins::standard(),
+            next: 1,
+            waited: 0,
+        }
     }
 
     fn shape(items: &[Item]) -> Vec<i64> {
@@ -186,8 +199,14 @@ mod tests {
     #[test]
     fn an_event_that_is_being_written_is_waited_for_and_then_lost() {
         let mut history = history();
-        assert_eq!(shape(&history.advance([event(1), event(3)].into(), 1, 3)), [1]);
-        assert_eq!(shape(&history.advance([event(2), event(3)].into(), 1, 3)), [2, 3]);
+        assert_eq!(
+            shape(&history.advance([event(1), event(3)].into(), 1, 3)),
+            [1]
+        );
+        assert_eq!(
+            shape(&history.advance([event(2), event(3)].into(), 1, 3)),
+            [2, 3]
+        );
         for _ in 0..PATIENCE {
             assert_eq!(shape(&history.advance([event(5)].into(), 1, 5)), [0_i64; 0]);
         }
@@ -196,7 +215,11 @@ mod tests {
 
     #[test]
     fn a_slot_that_changed_while_it_was_read_is_no_event() {
-        let raw = bt_event { sequence: 9, closing: 5, ..bt_event::default() };
+        let raw = bt_event {
+            sequence: 9,
+            closing: 5,
+            ..bt_event::default()
+        };
         assert_eq!(Event::parse(&raw, Boot::now()), None);
         assert_eq!(Event::parse(&bt_event::default(), Boot::now()), None);
     }

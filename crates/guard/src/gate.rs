@@ -1,6 +1,9 @@
 //! Asking the kernel whether `bpf()` is open to this process.
 
-#![allow(unsafe_code, reason = "one bpf(2) call that libbpf-rs has no safe function for")]
+#![allow(
+    unsafe_code,
+    reason = "one bpf(2) call that libbpf-rs has no safe function for"
+)]
 
 use std::io;
 

@@ -4,6 +4,7 @@
 //! may be read are iterators, pinned beside it. Reading them is open(2) and
 //! read(2), so it needs uid 0 and no `bpf()`.
 
+use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -49,7 +50,9 @@ pub(crate) struct Pins {
 impl Pins {
     /// The place that is in use on a host.
     pub(crate) fn standard() -> Self {
-        Self { directory: DIRECTORY.into() }
+        Self {
+            directory: DIRECTORY.into(),
+        }
     }
 
     pub(crate) fn directory(&self) -> &Path {
@@ -71,18 +74,31 @@ impl Pins {
     }
 
     pub(crate) fn exist(&self) -> Result<bool> {
-        self.directory
-            .try_exists()
-            .map_err(|source| Error::Pin { operation: "look for", path: self.directory.clone(), source })
+        self.directory.try_exists().map_err(|source| Error::Pin {
+            operation: "look for",
+            path: self.directory.clone(),
+            source,
+        })
     }
 
     /// Makes the directories, which must not exist yet.
     pub(crate) fn create(&self) -> Result<()> {
         for path in [self.directory.clone(), self.hooks()] {
-            fs::create_dir(&path)
-                .map_err(|source| Error::Pin { operation: "create", path, source })?;
+            fs::create_dir(&path).map_err(|source| Error::Pin {
+                operation: "create",
+                path,
+                source,
+            })?;
         }
         Ok(())
+    }
+
+    /// The programs whose links are pinned.
+    pub(crate) fn hook_names(&self) -> Result<Vec<OsString>> {
+        Ok(entries(&self.hooks())?
+            .iter()
+            .filter_map(|path| Some(path.file_name()?.to_owned()))
+            .collect())
     }
 
     /// Takes everything away, the gate first: while hooks go, nobody should be
@@ -90,24 +106,7 @@ impl Pins {
     pub(crate) fn remove(&self) -> Result<()> {
         remove_if_there(&self.hook(GATE), |path| fs::remove_file(path))?;
         for directory in [self.hooks(), self.directory.clone()] {
-            let entries = match fs::read_dir(&directory) {
-                Ok(entries) => entries,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(source) => {
-                    return Err(Error::Pin { operation: "list", path: directory, source });
-                }
-            };
-            for entry in entries {
-                let path = entry
-                    .map_err(|source| Error::Pin {
-                        operation: "list",
-                        path: directory.clone(),
-                        source,
-                    })?
-                    .path();
-                if path.is_dir() {
-                    continue;
-                }
+            for path in entries(&directory)? {
                 remove_if_there(&path, |path| fs::remove_file(path))?;
             }
             remove_if_there(&directory, |path| fs::remove_dir(path))?;
@@ -117,9 +116,9 @@ impl Pins {
 
     /// The guard's state.
     pub(crate) fn state(&self) -> Result<bt_state> {
-        self.read(View::State)?
-            .pop()
-            .ok_or_else(|| Error::Damaged { path: self.view(View::State) })
+        self.read(View::State)?.pop().ok_or_else(|| Error::Damaged {
+            path: self.view(View::State),
+        })
     }
 
     /// All slots of the history, in no order.
@@ -142,16 +141,40 @@ impl Pins {
         match fs::read(&path) {
             Ok(bytes) => Ok(values_of(&bytes)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Error::NotEnforcing),
-            Err(source) => Err(Error::Pin { operation: "read", path, source }),
+            Err(source) => Err(Error::Pin {
+                operation: "read",
+                path,
+                source,
+            }),
         }
+    }
+}
+
+/// What a directory holds; nothing if it isn't there.
+fn entries(directory: &Path) -> Result<Vec<PathBuf>> {
+    let list = || -> io::Result<Vec<PathBuf>> {
+        fs::read_dir(directory)?
+            .map(|entry| Ok(entry?.path()))
+            .collect()
+    };
+    match list() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(source) => Err(Error::Pin {
+            operation: "list",
+            path: directory.to_owned(),
+            source,
+        }),
+        Ok(paths) => Ok(paths),
     }
 }
 
 fn remove_if_there(path: &Path, remove: impl Fn(&Path) -> io::Result<()>) -> Result<()> {
     match remove(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(Error::Pin { operation: "remove", path: path.to_owned(), source: error })
-        }
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::Pin {
+            operation: "remove",
+            path: path.to_owned(),
+            source: error,
+        }),
         _ => Ok(()),
     }
 }
@@ -163,7 +186,9 @@ mod tests {
     #[test]
     fn removal_takes_all_and_needs_nothing_to_be_there() {
         let root = tempfile::tempdir().unwrap();
-        let pins = Pins { directory: root.path().join("bpftrust") };
+        let pins = Pins {
+            directory: root.path().join("bpftrust"),
+        };
         pins.remove().unwrap();
         pins.create().unwrap();
         fs::write(pins.hook(GATE), []).unwrap();
@@ -177,7 +202,9 @@ mod tests {
     #[test]
     fn an_empty_state_is_said_to_be_damaged() {
         let root = tempfile::tempdir().unwrap();
-        let pins = Pins { directory: root.path().join("bpftrust") };
+        let pins = Pins {
+            directory: root.path().join("bpftrust"),
+        };
         assert!(matches!(pins.state(), Err(Error::NotEnforcing)));
         pins.create().unwrap();
         fs::write(pins.view(View::State), [1, 2, 3]).unwrap();

@@ -126,8 +126,10 @@ impl Policy {
     /// # Errors
     /// [`PolicyError`], which says where.
     pub fn load(path: &Path) -> Result<Self, PolicyError> {
-        let text = fs::read_to_string(path)
-            .map_err(|source| PolicyError::Read { path: path.to_owned(), source })?;
+        let text = fs::read_to_string(path).map_err(|source| PolicyError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
         let file = toml::from_str(&text).map_err(|source| PolicyError::Syntax {
             path: path.to_owned(),
             source: Box::new(source),
@@ -170,7 +172,9 @@ impl Reading<'_> {
     fn check_name(&self, name: &Spanned<String>) -> Result<(), PolicyError> {
         let text = name.get_ref();
         let fits = (1..NAME_SIZE).contains(&text.len())
-            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+            && text
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
         if fits {
             return Ok(());
         }
@@ -188,7 +192,11 @@ impl Reading<'_> {
         path: &Spanned<PathBuf>,
     ) -> Result<Signer, PolicyError> {
         let (line, column) = self.position(path.span());
-        let directory = self.path.parent().unwrap_or(Path::new(".")).join(CERTIFICATES);
+        let directory = self
+            .path
+            .parent()
+            .unwrap_or(Path::new("."))
+            .join(CERTIFICATES);
         let file = directory.join(path.get_ref());
         let unfit = |source| PolicyError::Certificate {
             path: self.path.to_owned(),
@@ -201,7 +209,9 @@ impl Reading<'_> {
         let bytes = fs::read(&file).map_err(|error| unfit(error.into()))?;
         let certificate = Certificate::parse(&bytes).map_err(|error| unfit(error.into()))?;
         if !publisher.allow_issuer {
-            certificate.require_end_entity().map_err(|error| unfit(error.into()))?;
+            certificate
+                .require_end_entity()
+                .map_err(|error| unfit(error.into()))?;
         }
         Ok(Signer {
             publisher: name.to_owned(),
@@ -216,12 +226,20 @@ impl Reading<'_> {
 
     fn problem(&self, span: Range<usize>, problem: impl Into<String>) -> PolicyError {
         let (line, column) = self.position(span);
-        PolicyError::Sense { path: self.path.to_owned(), line, column, problem: problem.into() }
+        PolicyError::Sense {
+            path: self.path.to_owned(),
+            line,
+            column,
+            problem: problem.into(),
+        }
     }
 
     fn position(&self, span: Range<usize>) -> (usize, usize) {
         let before = self.text.get(..span.start).unwrap_or_default();
         let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-        (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+        (
+            before.matches('\n').count() + 1,
+            before[line_start..].chars().count() + 1,
+        )
     }
 }

@@ -77,11 +77,17 @@ impl Status {
         let pins = Pins::standard();
         let state = pins.state()?;
         if state.started == 0 {
-            return Err(crate::Error::Incomplete { path: pins.directory().to_owned() });
+            return Err(crate::Error::Incomplete {
+                path: pins.directory().to_owned(),
+            });
         }
         let boot = Boot::now();
         Ok(Self {
-            mode: if state.audit == 0 { Mode::Enforce } else { Mode::Audit },
+            mode: if state.audit == 0 {
+                Mode::Enforce
+            } else {
+                Mode::Audit
+            },
             started: boot.at(state.started),
             events: state.events,
             lost_events: state.lost,

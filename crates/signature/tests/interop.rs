@@ -185,8 +185,6 @@ fn certificates_have_what_the_kernel_looks_for() {
 
 #[test]
 fn the_key_hint_is_the_hash_of_the_public_key_info() {
-    // openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout k -subj /CN=a
-    // openssl x509 -pubkey -noout | openssl pkey -pubin -outform der | sha256sum
     let directory = tempfile::tempdir().unwrap();
     let (identity, _) = identity(KeyAlgorithm::Rsa2048);
     let path = directory.path().join("certificate");

@@ -37,7 +37,16 @@ impl Key {
             return Ok(());
         }
         guest
-            .run(&["bpftrust", "keygen", "--algorithm", "rsa-2048", "--name", self.0, "--out", &directory])?
+            .run(&[
+                "bpftrust",
+                "keygen",
+                "--algorithm",
+                "rsa-2048",
+                "--name",
+                self.0,
+                "--out",
+                &directory,
+            ])?
             .success()?;
         Ok(())
     }
@@ -81,8 +90,17 @@ pub fn sign(guest: &Guest, key: Key, file: &Path) -> Result<()> {
 pub fn sign_as(guest: &Guest, key: Key, file: &Path, options: &[&str]) -> Result<()> {
     let file = file.to_str().context("a path of ASCII")?;
     let (private, certificate) = (key.private(), key.certificate());
-    let words = ["bpftrust", "sign", "--key", &private, "--certificate", &certificate];
-    guest.run(&[&words[..], options, &[file]].concat())?.success()?;
+    let words = [
+        "bpftrust",
+        "sign",
+        "--key",
+        &private,
+        "--certificate",
+        &certificate,
+    ];
+    guest
+        .run(&[&words[..], options, &[file]].concat())?
+        .success()?;
     Ok(())
 }
 
@@ -103,13 +121,18 @@ impl Events {
     /// From now on.
     pub fn mark(guest: &Guest) -> Result<Self> {
         let events = read(guest)?;
-        Ok(Self { after: events.last().map_or(0, sequence) })
+        Ok(Self {
+            after: events.last().map_or(0, sequence),
+        })
     }
 
     /// What has happened since.
     pub fn since(&self, guest: &Guest) -> Result<Vec<Value>> {
         let events = read(guest)?;
-        Ok(events.into_iter().filter(|event| sequence(event) > self.after).collect())
+        Ok(events
+            .into_iter()
+            .filter(|event| sequence(event) > self.after)
+            .collect())
     }
 
     /// Requires an event since then in which all of these fields have these
@@ -142,7 +165,9 @@ fn read(guest: &Guest) -> Result<Vec<Value>> {
     lines
         .lines()
         .map(|line| serde_json::from_str(line).with_context(|| format!("not JSON: {line}")))
-        .filter(|event: &Result<Value>| event.as_ref().is_ok_and(|event| event["lost"].is_null()) || event.is_err())
+        .filter(|event: &Result<Value>| {
+            event.as_ref().is_ok_and(|event| event["lost"].is_null()) || event.is_err()
+        })
         .collect()
 }
 
@@ -166,7 +191,14 @@ pub fn expect_trusted(guest: &Guest, path: &Path, actions: &[&str]) -> Result<()
     let said = probe(path, actions)?.success()?;
     ensure!(said.lines().last() == Some("bpf 11: ok"), "{said}");
     let name = path.to_str().context("a path of ASCII")?;
-    mark.expect(guest, &[("action", "bpf"), ("outcome", "allowed"), ("executable", name)])?;
+    mark.expect(
+        guest,
+        &[
+            ("action", "bpf"),
+            ("outcome", "allowed"),
+            ("executable", name),
+        ],
+    )?;
     Ok(())
 }
 
@@ -178,7 +210,12 @@ pub fn expect_refused(guest: &Guest, path: &Path, actions: &[&str], reason: &str
     ensure!(said.lines().last() == Some("bpf 11: EPERM"), "{said}");
     mark.expect(
         guest,
-        &[("action", "bpf"), ("outcome", "denied"), ("reason", reason), ("command", "prog-get-next-id")],
+        &[
+            ("action", "bpf"),
+            ("outcome", "denied"),
+            ("reason", reason),
+            ("command", "prog-get-next-id"),
+        ],
     )?;
     Ok(())
 }

@@ -2,9 +2,12 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use bpftrust_vm::log;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::Write;
+use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -88,14 +91,13 @@ impl Program {
             // right.
             std::thread::spawn(move || pipe.write_all(&input));
         }
-        let output = child
-            .wait_with_output()
-            .with_context(|| format!("cannot wait for `{line}`"))?;
+        let (status, stdout, stderr) =
+            collect(&mut child).with_context(|| format!("cannot follow `{line}`"))?;
         let output = Output {
             line,
-            status: shell_status(output.status),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+            status: shell_status(status),
+            stdout: String::from_utf8_lossy(&stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&stderr).into_owned(),
         };
         if !self.may_be_rejected
             && let Some(said) =
@@ -125,6 +127,65 @@ impl Program {
             log,
             line: self.line,
         })
+    }
+}
+
+/// Waits for a program's end and returns what it printed. Unlike
+/// [`Child::wait_with_output`] it does not wait for processes that the program
+/// left behind, which may hold its output open for ever.
+fn collect(child: &mut Child) -> Result<(ExitStatus, Vec<u8>, Vec<u8>)> {
+    let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+    let mut pipes: Vec<(OwnedFd, &mut Vec<u8>)> = Vec::new();
+    if let (Some(out), Some(err)) = (child.stdout.take(), child.stderr.take()) {
+        pipes.push((out.into(), &mut stdout));
+        pipes.push((err.into(), &mut stderr));
+    }
+    for (pipe, _) in &pipes {
+        rustix::io::ioctl_fionbio(pipe, true)?;
+    }
+    let status = loop {
+        if pipes.is_empty() {
+            break child.wait()?;
+        }
+        // Asked before reading: what is read after its end is all it printed.
+        let ended = child.try_wait()?;
+        let mut open = Vec::new();
+        for (pipe, said) in pipes {
+            if read_available(&pipe, said)? {
+                open.push((pipe, said));
+            }
+        }
+        pipes = open;
+        if let Some(status) = ended {
+            break status;
+        }
+        let mut waiting: Vec<PollFd<'_>> = pipes
+            .iter()
+            .map(|(pipe, _)| PollFd::new(pipe, PollFlags::IN))
+            .collect();
+        let timeout = Timespec {
+            tv_sec: 0,
+            tv_nsec: 20_000_000,
+        };
+        match poll(&mut waiting, Some(&timeout)) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    };
+    Ok((status, stdout, stderr))
+}
+
+/// Reads what is there; returns whether more may come.
+fn read_available(pipe: &OwnedFd, into: &mut Vec<u8>) -> Result<bool> {
+    let mut buffer = [0; 16 * 1024];
+    loop {
+        match rustix::io::read(pipe, &mut buffer) {
+            Ok(0) => return Ok(false),
+            Ok(count) => into.extend_from_slice(&buffer[..count]),
+            Err(Errno::AGAIN) => return Ok(true),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
 }
 
@@ -226,5 +287,56 @@ fn shell_status(status: ExitStatus) -> i32 {
         (Some(code), _) => code,
         (None, Some(signal)) => 128 + signal,
         (None, None) => 255,
+    }
+}
+
+#[cfg(test)]
+mod unit_tests {
+    use super::*;
+
+    #[test]
+    fn output_and_status_are_kept_apart() {
+        let output = Program::new("sh")
+            .args(["-c", "cat; echo err >&2; exit 3"])
+            .input("in")
+            .run()
+            .unwrap();
+        assert_eq!(output.status, 3);
+        assert_eq!(output.stdout, "in");
+        assert_eq!(output.stderr, "err\n");
+        assert!(output.clone().success().is_err());
+        assert_eq!(output.failure().unwrap(), "err\n");
+    }
+
+    #[test]
+    fn much_output_is_read_whole() {
+        let output = Program::new("sh")
+            .args([
+                "-c",
+                "head -c 300000 /dev/zero; head -c 300000 /dev/zero >&2",
+            ])
+            .run()
+            .unwrap();
+        assert_eq!(
+            (output.stdout.len(), output.stderr.len()),
+            (300_000, 300_000)
+        );
+    }
+
+    #[test]
+    fn a_process_left_behind_is_not_waited_for() {
+        let start = std::time::Instant::now();
+        let output = Program::new("sh")
+            .args(["-c", "sleep 20 & echo done"])
+            .run()
+            .unwrap();
+        assert_eq!(output.stdout, "done\n");
+        assert!(start.elapsed().as_secs() < 10);
+    }
+
+    #[test]
+    fn a_signal_is_a_status() {
+        let output = Program::new("sh").args(["-c", "kill -9 $$"]).run().unwrap();
+        assert_eq!(output.status, 137);
     }
 }

@@ -3,7 +3,7 @@
 use crate::cgroup::Cgroup;
 use crate::guest::Guest;
 use crate::registry::{self, SelectedGroup, TEARDOWN, full_name};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use bpftrust_vm::kernels::Kernel;
 use bpftrust_vm::protocol::{NONCE_VARIABLE, Outcome, Record};
 use std::fs::{self, File};
@@ -45,15 +45,18 @@ fn run_group(selected: &SelectedGroup, reporter: &mut Reporter) -> Result<()> {
         Some(_) if possible => run_child("setup", group.name, FIXTURE_LIMIT),
         _ => Ok(()),
     };
+    let mut fixture = fixture.context("the setup of its group failed");
     for selected in &selected.tests {
         let name = full_name(group, selected.test.name);
         let start = Instant::now();
         let (outcome, message) = match (selected.left_out, &fixture) {
             (Some(reason), _) => (Outcome::LeftOut, reason.to_owned()),
-            (None, Err(error)) => (
-                Outcome::Failed,
-                format!("the setup of its group failed: {error:#}"),
-            ),
+            (None, Err(error)) => {
+                let message = format!("{error:#}");
+                // In full once.
+                fixture = Err(anyhow!("the setup of its group failed, see above"));
+                (Outcome::Failed, message)
+            }
             (None, Ok(())) => verdict(run_child("one", &name, selected.test.limit)),
         };
         reporter.result(name, outcome, start.elapsed(), message)?;
@@ -111,8 +114,15 @@ fn run_child(part: &str, name: &str, limit: Duration) -> Result<()> {
     let said = fs::read(&path).unwrap_or_default();
     let said = end_of(&String::from_utf8_lossy(&said), SHOWN);
     match status {
-        None => bail!("it did not end within {} s\n{said}", limit.as_secs()),
-        Some(status) if !status.success() => bail!("{said}\n({status})"),
+        None => bail!(
+            "{}",
+            format!("it did not end within {} s\n{said}", limit.as_secs()).trim()
+        ),
+        Some(status) if status.code() != Some(1) && !status.success() => {
+            bail!("{}", format!("it ended with {status}\n{said}").trim())
+        }
+        // Status 1 is an error that it has told.
+        Some(status) if !status.success() => bail!("{said}"),
         Some(_) => ended,
     }
 }

@@ -3,11 +3,12 @@
 use std::path::Path;
 
 use anyhow::{Context, anyhow, ensure};
-use bpftrust_signature::{Certificate, FileSignature, Refusal, SignedData, import, verify};
+use bpftrust_signature::{Certificate, FileSignature, Reason, Refusal, SignedData, import, verify};
+use bpftrust_verity::Digest;
 
 use crate::advice::advised;
-use crate::cli::InstallArgs;
-use crate::input::{read_certificates, read_regular};
+use crate::cli::{CERTIFICATE_DIRECTORY, InstallArgs};
+use crate::input::{pem_files, read_certificates, read_regular};
 use crate::output::{self, Outcome, escaped};
 use crate::target::Target;
 use crate::tree::with_suffix;
@@ -19,12 +20,19 @@ pub fn run(args: &InstallArgs) -> anyhow::Result<Outcome> {
         "--signature is the signature of one file, and {} are given",
         args.files.len()
     );
-    let certificates = read_certificates(&args.certificates, args.allow_issuer)?;
+    let judges = Judges {
+        given: read_certificates(&args.certificates, args.allow_issuer)?,
+        known: if args.certificates.is_empty() {
+            known_certificates()
+        } else {
+            Vec::new()
+        },
+    };
     let mut outcome = Outcome::Yes;
     for path in &args.files {
         let beside = with_suffix(path, SUFFIX);
         let source = args.signature.as_deref().unwrap_or(&beside);
-        if let Err(error) = install(path, source, &certificates) {
+        if let Err(error) = install(path, source, &judges) {
             output::report(&error.context(format!("installing on {}", escaped(path))));
             outcome = Outcome::Unknown;
         }
@@ -32,28 +40,60 @@ pub fn run(args: &InstallArgs) -> anyhow::Result<Outcome> {
     Ok(outcome)
 }
 
-fn install(path: &Path, source: &Path, certificates: &[Certificate]) -> anyhow::Result<()> {
-    let signature = read_signature(source, certificates)
-        .with_context(|| format!("signature {}", escaped(source)))?;
+/// What signatures are checked against before they are put on a file.
+struct Judges {
+    /// On the command line: one of these must have signed.
+    given: Vec<Certificate>,
+    /// Those of this host's policy: a signature of another key may be meant for
+    /// another host, or for a policy that is yet to come.
+    known: Vec<Certificate>,
+}
+
+impl Judges {
+    /// Was the signature checked? `false` if no certificate is there to do it.
+    fn check(&self, signature: &FileSignature, digest: &Digest) -> Result<bool, Refusal> {
+        if !self.given.is_empty() {
+            return verify(signature, digest, &self.given).map(|_| true);
+        }
+        match verify(signature, digest, &self.known) {
+            Err(refusal) if refusal.reason() == Reason::UnknownKey => Ok(false),
+            verdict => verdict.map(|_| true),
+        }
+    }
+}
+
+fn known_certificates() -> Vec<Certificate> {
+    let paths = pem_files(Path::new(CERTIFICATE_DIRECTORY)).unwrap_or_default();
+    let read = |path| match read_certificates(&[path], true) {
+        Ok(certificates) => certificates,
+        Err(error) => {
+            output::warn(&format!("{error:#}"));
+            Vec::new()
+        }
+    };
+    paths.into_iter().flat_map(read).collect()
+}
+
+fn install(path: &Path, source: &Path, judges: &Judges) -> anyhow::Result<()> {
+    let naming = || format!("signature {}", escaped(source));
+    let signature = read_signature(source, &judges.given).with_context(naming)?;
     let target = Target::open(path)?;
     target.require_content()?;
     target.require_verity()?;
     let digest = target.content()?.digest;
-    let remark = if certificates.is_empty() {
-        ", not checked against a certificate"
-    } else {
-        verify(&signature, &digest, certificates)
-            .with_context(|| format!("signature {}", escaped(source)))?;
-        ""
-    };
+    let is_checked = judges.check(&signature, &digest).with_context(naming)?;
     target.attach(&signature, &digest)?;
     let kind = signature
         .statement()
         .map_or("bare file", |statement| statement.kind().name());
-    output::print(&format!(
-        "{}: signed as {kind}, {digest}{remark}\n",
-        escaped(path)
-    ));
+    output::print(&match is_checked {
+        true => format!("{}: signed as {kind}, {digest}\n", escaped(path)),
+        false => format!(
+            "{}: carries a signature as {kind}, not checked: no certificate of key {}\n",
+            escaped(path),
+            signature.key()
+        ),
+    });
     Ok(())
 }
 

@@ -127,18 +127,3 @@ fn a_rejection_by_the_verifier_is_noticed(_: &mut Guest) -> Result<()> {
     like_libbpf().may_be_rejected().run()?.success()?;
     Ok(())
 }
-
-pub const BROKEN: Group = Group {
-    name: "broken", runs_on: RunsOn::Every,
-    setup: Some(|g| { g.write("marker", "x")?; g.start(Program::new("sleep").arg("1000"))?; Program::new("setsid").args(["-f","sleep","999"]).run()?; Ok(()) }),
-    teardown: Some(|_| anyhow::bail!("teardown\nfails")),
-    tests: &[test!(panics), test!(hangs).within(3), test!(fails), test!(leaves).needs(&[]), test!(needy).needs(&["program-signature"]), test!(daemon)],
-};
-pub const BROKEN2: Group = Group { name: "broken2", runs_on: RunsOn::Every, setup: Some(|_| anyhow::bail!("no setup")), teardown: None, tests: &[test!(fails)] };
-pub const UNSUP: Group = Group { name: "refused", runs_on: RunsOn::Unsupported, setup: None, teardown: None, tests: &[test!(fails)] };
-fn panics(_: &mut Guest) -> Result<()> { panic!("oh no") }
-fn hangs(g: &mut Guest) -> Result<()> { println!("about to hang"); g.shell("sleep 1000 & trap '' TERM; sleep 1000")?; Ok(()) }
-fn fails(g: &mut Guest) -> Result<()> { g.run(&["ls", "/nonexistent"])?.success().map(drop) }
-fn leaves(g: &mut Guest) -> Result<()> { Program::new("setsid").args(["-f","sleep","777"]).start(g.path("x"))?; std::thread::sleep(Duration::from_millis(300)); Ok(()) }
-fn needy(_: &mut Guest) -> Result<()> { Ok(()) }
-fn daemon(g: &mut Guest) -> Result<()> { let s = g.shell("pgrep -af sleep")?.stdout; ensure!(s.contains("999") && !s.contains("777") && !s.contains("1000"), "{s}"); Ok(()) }
