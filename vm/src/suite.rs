@@ -102,6 +102,15 @@ pub fn run(
     })
 }
 
+/// The report on a kernel whose guest could not even be started.
+pub fn not_run(kernel: &Kernel, expected: &[String], why: String) -> Report {
+    Report {
+        series: kernel.series,
+        results: complete(expected, Vec::new(), Some(why)),
+        boot_time: None,
+    }
+}
+
 /// Holds results against what was expected: a test without a result has failed,
 /// and whatever else is wrong is a failure of the machine.
 fn complete(
@@ -152,6 +161,15 @@ impl Report {
             left_out: count(Outcome::LeftOut),
         }
     }
+}
+
+/// How many tests of all reports ended how.
+pub fn total(reports: &[Report]) -> Tally {
+    let mut total = Tally::default();
+    for report in reports {
+        total += report.tally();
+    }
+    total
 }
 
 impl std::ops::AddAssign for Tally {

@@ -1,6 +1,7 @@
 //! The chores behind `make`: `cargo xtask --help`.
 
 mod setup;
+mod test;
 mod vm;
 mod workspace;
 
@@ -18,6 +19,8 @@ struct Arguments {
 enum Chore {
     /// Install what building and testing need
     Setup,
+    /// Everything that must hold: lint, unit tests, guest tests; one summary
+    Test,
     /// Run the guest tests, or one command, on stock Debian kernels in QEMU
     Vm(vm::Arguments),
 }
@@ -25,6 +28,7 @@ enum Chore {
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().chore {
         Chore::Setup => setup::run().map(|()| ExitCode::SUCCESS),
+        Chore::Test => test::run(),
         Chore::Vm(arguments) => vm::run(&arguments),
     };
     outcome.unwrap_or_else(|error| {

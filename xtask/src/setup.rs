@@ -1,6 +1,7 @@
 //! Installs what building and testing need beside Rust.
 
-use anyhow::{Result, bail};
+use crate::workspace;
+use anyhow::{Context, Result, bail};
 use bpftrust_vm::tool;
 use std::path::Path;
 use std::process::Command;
@@ -25,6 +26,35 @@ const NEEDED: &[(&str, &str)] = &[
     ("xz-utils", "/usr/bin/xz"),
     ("zlib1g-dev", "/usr/include/zlib.h"),
 ];
+
+/// Cargo's subcommands that come as components of a toolchain.
+const COMPONENTS: &[&str] = &["rustfmt", "clippy"];
+
+/// Installs cargo's subcommands that only lint needs.
+pub fn lint() -> Result<()> {
+    for component in COMPONENTS {
+        let program = format!("cargo-{}", component.trim_start_matches("rust"));
+        if tool::output(Command::new(program).arg("--version")).is_err() {
+            eprintln!("installing {component}");
+            tool::output(Command::new("rustup").args(["component", "add", component]))
+                .with_context(|| format!("cannot install {component} for this Rust toolchain"))?;
+        }
+    }
+    Ok(())
+}
+
+/// Installs cargo-deny if it is not there, which takes some minutes once.
+pub fn cargo_deny() -> Result<()> {
+    if tool::output(Command::new("cargo-deny").arg("--version")).is_ok() {
+        return Ok(());
+    }
+    eprintln!("installing cargo-deny, which takes some minutes once");
+    let mut command = workspace::cargo();
+    // Its own target directory, or ours would hold its hundreds of crates.
+    command.env_remove("CARGO_TARGET_DIR");
+    command.args(["install", "--quiet", "--locked", "cargo-deny@^0.20"]);
+    tool::output(&mut command).map(drop)
+}
 
 /// Installs what is missing, through apt; elsewhere says what to install.
 pub fn run() -> Result<()> {

@@ -13,17 +13,20 @@ use std::collections::VecDeque;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// The exit status of a guest that died, hung or warned, whatever its command
 /// returned.
 const MACHINE_FAILED: u8 = 125;
 
+/// Seconds that a guest may take, unless told otherwise.
+pub const TIMEOUT: u64 = 900;
+
 /// Guests that run at the same time: each has two CPUs.
 const PARALLEL: usize = 2;
 
-#[derive(clap::Args)]
+#[derive(clap::Args, Default)]
 pub struct Arguments {
     /// Run only tests whose name contains one of these
     #[arg(value_name = "NAME")]
@@ -50,7 +53,7 @@ pub struct Arguments {
     pub bare: bool,
 
     /// Seconds that a guest may take
-    #[arg(long, default_value_t = 900)]
+    #[arg(long, default_value_t = TIMEOUT)]
     pub timeout: u64,
 
     /// Ask the archive for newer kernels and packages
@@ -83,13 +86,20 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     if arguments.list {
         return list(arguments);
     }
-    let tally = test(arguments)?;
+    let reports = test(arguments)?;
+    print!("\n{}", suite::summary(&reports));
+    Ok(close(suite::total(&reports)))
+}
+
+/// Prints the last lines of a chore that tests, and says how it ended. The very
+/// last is always the same two numbers, alone on their line.
+pub fn close(tally: Tally) -> ExitCode {
     println!("{tally}");
     println!("{} passed, {} failed", tally.passed, tally.failed);
-    Ok(match tally.failed {
+    match tally.failed {
         0 => ExitCode::SUCCESS,
         _ => ExitCode::FAILURE,
-    })
+    }
 }
 
 fn list(arguments: &Arguments) -> Result<ExitCode> {
@@ -136,8 +146,8 @@ fn exec(arguments: &Arguments, kernel: &'static Kernel, command: &str) -> Result
 }
 
 /// Runs the selected tests on the chosen kernels, [`PARALLEL`] at a time, and
-/// prints results as they come and a summary.
-pub fn test(arguments: &Arguments) -> Result<Tally> {
+/// prints results as they come.
+pub fn test(arguments: &Arguments) -> Result<Vec<Report>> {
     let payload = Payload::build(arguments)?;
     let mut waiting = VecDeque::new();
     for kernel in chosen(arguments)? {
@@ -154,34 +164,32 @@ pub fn test(arguments: &Arguments) -> Result<Tally> {
     }
     let waiting = Mutex::new(waiting);
     let next = || {
-        let mut waiting = waiting.lock().unwrap_or_else(|broken| broken.into_inner());
+        let mut waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
         waiting.pop_front()
     };
-    let work = || -> Result<Vec<Report>> {
+    let work = || {
         let mut reports = Vec::new();
         while let Some((kernel, names)) = next() {
-            reports.push(test_one(arguments, &payload, kernel, &names)?);
+            // One kernel that cannot be tested takes nothing from the others.
+            let report = test_one(arguments, &payload, kernel, &names)
+                .unwrap_or_else(|error| suite::not_run(kernel, &names, format!("{error:#}")));
+            reports.push(report);
         }
-        Ok(reports)
+        reports
     };
     let mut reports = Vec::new();
-    std::thread::scope(|scope| -> Result<()> {
+    std::thread::scope(|scope| {
         let workers: Vec<_> = (0..PARALLEL).map(|_| scope.spawn(work)).collect();
         for worker in workers {
             match worker.join() {
-                Ok(done) => reports.extend(done?),
+                Ok(done) => reports.extend(done),
                 Err(_) => bail!("a thread that ran a guest panicked"),
             }
         }
         Ok(())
     })?;
     reports.sort_by_key(|report| KERNELS.iter().position(|k| k.series == report.series));
-    print!("\n{}", suite::summary(&reports));
-    let mut tally = Tally::default();
-    for report in &reports {
-        tally += report.tally();
-    }
-    Ok(tally)
+    Ok(reports)
 }
 
 fn test_one(

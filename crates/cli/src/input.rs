@@ -5,11 +5,11 @@ use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::Read;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use anyhow::{Context, bail, ensure};
 use bpftrust_signature::{Certificate, Validity, Zeroizing};
 use rustix::fs::OFlags;
-use std::time::SystemTime;
 
 use crate::advice::{Advise, advised, quoted};
 use crate::output::{self, escaped};

@@ -5,11 +5,13 @@
 //! - [`runner`]: selects tests, runs each in a process of its own, reports
 //! - [`guest`], [`process`]: what tests are written with
 //! - [`fixture`]: keys, a policy, the guard that enforces it, its events
+//! - [`demo`]: what `make demo` shows
 //! - [`tests`]: the tests, one file per group
 //!
 //! The binary runs on the host as well, for `list`.
 
 mod cgroup;
+mod demo;
 mod fixture;
 mod guest;
 mod pid1;
@@ -27,6 +29,7 @@ const USAGE: &str = "usage: bpftrust-guest COMMAND
   list [--kernel SERIES] [FILTER...]   names of the tests that the filters select
   test [FILTER...]                     run them, in a guest
   one NAME                             run one without its group's fixture
+  demo                                 tell the story of `make demo`, in a guest
   setup GROUP | teardown GROUP         make or remove a group's fixture";
 
 fn main() -> ExitCode {
@@ -50,6 +53,7 @@ fn dispatch() -> Result<ExitCode> {
         ["list", ref filters @ ..] => list(this_kernel()?, filters),
         ["test", ref filters @ ..] => runner::run(this_kernel()?, filters),
         [part @ ("one" | "setup" | "teardown"), name] => runner::run_part(part, name),
+        ["demo"] => demo::run(),
         _ => bail!("{USAGE}"),
     }
 }
