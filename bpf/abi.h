@@ -128,19 +128,19 @@ struct bt_event {
 	__u32 pid;	/* thread group, as the initial PID namespace has it */
 	__u32 tid;
 	__u32 uid;
-	__u32 target;	     /* BT_ACTION_TRACE: the pid reached for */
-	__u32 command;	     /* BT_ACTION_BPF: enum bpf_cmd */
-	__u8 action;	     /* enum bt_action */
-	__u8 outcome;	     /* enum bt_outcome */
-	__u8 reason;	     /* enum bt_reason */
-	__u8 reserved;	     /* 0 */
-	__u8 key[8];	     /* hint of the key that verified the executable, or 0 */
+	__u32 target;		 /* BT_ACTION_TRACE: the pid reached for */
+	__u32 command;		 /* BT_ACTION_BPF: enum bpf_cmd */
+	__u8 action;		 /* enum bt_action */
+	__u8 outcome;		 /* enum bt_outcome */
+	__u8 reason;		 /* enum bt_reason */
+	__u8 reserved;		 /* 0 */
+	__u8 key[8];		 /* hint of the key that verified the executable, or 0 */
 	struct bt_digest digest; /* of the executable; size 0 without fs-verity */
 	__u8 comm[BT_COMM_SIZE];
 	__u8 path[BT_PATH_SIZE]; /* of the executable, NUL-terminated; cut off from
 				    the front in favour of the name if too long */
-	__u8 padding[4];     /* 0 */
-	__u64 closing;	     /* equals sequence when the record is whole */
+	__u8 padding[4];	 /* 0 */
+	__u64 closing;		 /* equals sequence when the record is whole */
 };
 
 #define BT_EVENTS 4096
@@ -178,11 +178,11 @@ struct bt_key {
 
 /* The whole guard's state: one slot. */
 struct bt_state {
-	__u64 started;	/* nanoseconds, CLOCK_BOOTTIME: when it was armed; 0 before */
-	__u64 events;	/* number of the newest event */
-	__u64 lost;	/* events that found their slot busy */
-	__u64 images;	/* number of the newest image */
-	__u64 starved;	/* records that could not be made for want of room */
+	__u64 started;	    /* nanoseconds, CLOCK_BOOTTIME: when it was armed; 0 before */
+	__u64 events;	    /* number of the newest event */
+	__u64 lost;	    /* events that found their slot busy */
+	__u64 images;	    /* number of the newest image */
+	__u64 starved;	    /* records that could not be made for want of room */
 	__u64 refusals[32]; /* by reason */
 	__u32 audit;
 	__u32 form; /* BT_FORM of the guard that runs */

@@ -98,6 +98,11 @@ static __always_inline void release_image(u64 id)
 		bpf_map_delete_elem(&images, &id);
 }
 
+/*
+ * Ends whatever standing a task had. The entry is made harmless before it is
+ * taken away: should that fail (a bucket is busy in an NMI), what is left says
+ * no to whoever is given this task_struct next.
+ */
 static __always_inline void forget_task(u64 task)
 {
 	u64 *entry = bpf_map_lookup_elem(&tasks, &task);
@@ -106,6 +111,7 @@ static __always_inline void forget_task(u64 task)
 	if (!entry)
 		return;
 	id = *entry;
+	*entry = BT_REASON_RESOURCES;
 	bpf_map_delete_elem(&tasks, &task);
 	release_image(id);
 }
@@ -142,6 +148,7 @@ static __always_inline void inherit(u64 parent, u64 child, bool shares_memory)
 	struct bt_image *image;
 	u64 id;
 
+	forget_task(child); /* there is none, or one that could not be taken away */
 	if (!entry)
 		return;
 	id = *entry;

@@ -198,8 +198,8 @@ enum {
 #define BPF_MAXINSNS 4096
 
 /* fs/bpf_fs_kfuncs.c, fs/verity/measure.c, kernel/trace/bpf_trace.c (6.12) */
-extern int bpf_get_file_xattr(struct file *file, const char *name__str,
-			      struct bpf_dynptr *value_p) __attribute__((section(".ksyms")));
+extern int bpf_get_file_xattr(struct file *file, const char *name__str, struct bpf_dynptr *value_p)
+	__attribute__((section(".ksyms")));
 extern int bpf_get_fsverity_digest(struct file *file, struct bpf_dynptr *digest_p)
 	__attribute__((section(".ksyms")));
 extern struct file *bpf_get_task_exe_file(struct task_struct *task)

@@ -24,16 +24,15 @@ static int scan_instruction(u64 index, struct filter_scan *scan)
 	struct sock_filter instruction;
 	u32 action;
 
-	if (bpf_probe_read_kernel(&instruction, sizeof(instruction),
-				  scan->instructions + index)) {
+	if (bpf_probe_read_kernel(&instruction, sizeof(instruction), scan->instructions + index)) {
 		scan->answers = true;
 		return 1;
 	}
 	if (BPF_CLASS(instruction.code) != BPF_RET)
 		return 0;
 	action = instruction.k & SECCOMP_RET_ACTION_FULL;
-	scan->answers = BPF_RVAL(instruction.code) != BPF_K ||
-			action == SECCOMP_RET_USER_NOTIF || action == SECCOMP_RET_TRACE ||
+	scan->answers = BPF_RVAL(instruction.code) != BPF_K || action == SECCOMP_RET_USER_NOTIF ||
+			action == SECCOMP_RET_TRACE ||
 			(action == SECCOMP_RET_ERRNO && !(instruction.k & SECCOMP_RET_DATA));
 	return scan->answers;
 }

@@ -180,8 +180,8 @@ static __always_inline u8 judge(struct file *file, struct scratch *scratch, u32 
 	struct bt_key *key;
 	int formatted;
 
-	if (size < sizeof(*envelope) || envelope->magic != BT_MAGIC ||
-	    envelope->form != BT_FORM || envelope->reserved)
+	if (size < sizeof(*envelope) || envelope->magic != BT_MAGIC || envelope->form != BT_FORM ||
+	    envelope->reserved)
 		return BT_REASON_BAD_SIGNATURE;
 	statement_size = envelope->statement_size;
 	signature_size = envelope->signature_size;

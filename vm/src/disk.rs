@@ -86,7 +86,8 @@ fn unpack_one(deb: &Path, root: &Path) -> Result<()> {
         .context("cannot run dpkg-deb")?;
     let stream = files.stdout.take().context("dpkg-deb has no output")?;
     let status = Command::new("tar")
-        .args(["--extract", "--keep-directory-symlink", "--directory"])
+        .args(["--extract", "--preserve-permissions"])
+        .args(["--keep-directory-symlink", "--directory"])
         .arg(root)
         .stdin(stream)
         .status()

@@ -1,5 +1,7 @@
 //! The chores behind `make`: `cargo xtask --help`.
 
+mod demo;
+mod mutants;
 mod setup;
 mod test;
 mod vm;
@@ -17,6 +19,10 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Chore {
+    /// Show the main job on real loaders, in a microVM
+    Demo(demo::Arguments),
+    /// Break one rule of the kernel side at a time: do the tests notice?
+    Mutants(mutants::Arguments),
     /// Install what building and testing need
     Setup,
     /// Everything that must hold: lint, unit tests, guest tests; one summary
@@ -27,6 +33,8 @@ enum Chore {
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().chore {
+        Chore::Demo(arguments) => demo::run(&arguments),
+        Chore::Mutants(arguments) => mutants::run(&arguments),
         Chore::Setup => setup::run().map(|()| ExitCode::SUCCESS),
         Chore::Test => test::run(),
         Chore::Vm(arguments) => vm::run(&arguments),

@@ -60,7 +60,7 @@ fn step(name: &'static str, run: impl FnOnce() -> Result<(Tally, String)>) -> St
             failed: 1,
             ..Tally::default()
         };
-        (failed, format!(": {error}"))
+        (failed, ": see above".to_owned())
     });
     Step {
         name,

@@ -41,7 +41,7 @@ pub fn build(packages: &[&str]) -> Result<PathBuf> {
 }
 
 /// Cargo's target directory, which this very program was built in.
-fn target() -> Result<PathBuf> {
+pub fn target() -> Result<PathBuf> {
     let me = std::env::current_exe().context("cannot find this program's own file")?;
     me.ancestors()
         .nth(2)

@@ -1,0 +1,203 @@
+//! `cargo xtask mutants`: do the tests notice a rule that is gone?
+//!
+//! Builds the kernel side with one rule broken at a time and requires that a
+//! test made for that rule fails. First the same tests must pass on the sources
+//! as they are, or a failure would say nothing.
+
+use crate::{setup, vm, workspace};
+use anyhow::{Context, Result, bail, ensure};
+use bpftrust_vm::initramfs::Extra;
+use bpftrust_vm::protocol::Outcome;
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Tells crates/guard/build.rs where else the C sources are.
+const SOURCE_VARIABLE: &str = "BPFTRUST_BPF_DIR";
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Only mutants whose name contains one of these
+    #[arg(value_name = "NAME")]
+    filters: Vec<String>,
+
+    /// The kernel's series
+    #[arg(long, value_name = "SERIES", default_value = "6.18")]
+    kernel: String,
+
+    /// List the mutants and their tests instead of running them
+    #[arg(long)]
+    list: bool,
+}
+
+/// One rule, broken.
+struct Mutant {
+    /// What no longer holds.
+    name: String,
+    /// The file under `bpf/`.
+    file: &'static str,
+    /// What stands there, exactly once.
+    from: String,
+    /// What stands there instead.
+    to: String,
+    /// The test that must fail.
+    test: String,
+}
+
+/// Name, file, what stands there, what stands there instead, the test.
+const RULES: &[(&str, &str, &str, &str, &str)] = &[];
+
+pub fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let mutants: Vec<Mutant> = mutants()?
+        .into_iter()
+        .filter(|mutant| {
+            arguments.filters.is_empty()
+                || arguments.filters.iter().any(|filter| mutant.name.contains(filter))
+        })
+        .collect();
+    ensure!(!mutants.is_empty(), "no mutant is called {:?}", arguments.filters);
+    if arguments.list {
+        for mutant in &mutants {
+            println!("{:<40} {}", mutant.name, mutant.test);
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    setup::run()?;
+    println!("the sources as they are:");
+    let tests: BTreeSet<&str> = mutants.iter().map(|mutant| mutant.test.as_str()).collect();
+    let failed = failed_tests(&arguments.kernel, &sources(), &tests)?;
+    ensure!(failed.is_empty(), "tests fail without any mutation: {failed:?}");
+
+    let mut survivors = Vec::new();
+    for (number, mutant) in mutants.iter().enumerate() {
+        println!("\n{} of {}: {}", number + 1, mutants.len(), mutant.name);
+        let directory = mutant.write()?;
+        let tests = BTreeSet::from([mutant.test.as_str()]);
+        if failed_tests(&arguments.kernel, &directory, &tests)?.contains(&mutant.test) {
+            println!("noticed by {}", mutant.test);
+        } else {
+            println!("NOT NOTICED by {}", mutant.test);
+            survivors.push(mutant.name.as_str());
+        }
+    }
+    println!("\n{} mutants, {} noticed", mutants.len(), mutants.len() - survivors.len());
+    for survivor in &survivors {
+        println!("not noticed: {survivor}");
+    }
+    Ok(if survivors.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn sources() -> PathBuf {
+    workspace::root().join("bpf")
+}
+
+fn mutants() -> Result<Vec<Mutant>> {
+    let mut mutants: Vec<Mutant> = RULES
+        .iter()
+        .map(|&(name, file, from, to, test)| Mutant {
+            name: name.to_owned(),
+            file,
+            from: from.to_owned(),
+            to: to.to_owned(),
+            test: test.to_owned(),
+        })
+        .collect();
+    for (number, name) in commands()? {
+        // The decision's first line, with this one command let through.
+        let from = "	if (command >= BT_COMMAND_COUNT";
+        mutants.push(Mutant {
+            name: format!("the row of {name} is open"),
+            file: "policy.h",
+            from: from.to_owned(),
+            to: format!("	if (command == {number})\n		return BT_REASON_NONE;\n{from}"),
+            test: format!("table::{}", name.to_lowercase()),
+        });
+    }
+    Ok(mutants)
+}
+
+/// The rows of the table of commands: number and name.
+fn commands() -> Result<Vec<(u32, String)>> {
+    let path = sources().join("policy.h");
+    let text =
+        fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let rows: Vec<(u32, String)> = text
+        .lines()
+        .filter_map(|line| {
+            let row = line.trim_start().strip_prefix("ROW(")?;
+            let mut fields = row.split([',', ')']).map(str::trim);
+            Some((fields.next()?.parse().ok()?, fields.next()?.to_owned()))
+        })
+        .collect();
+    ensure!(!rows.is_empty(), "no rows of commands in {}", path.display());
+    Ok(rows)
+}
+
+impl Mutant {
+    /// The sources with this one change, in a directory of their own.
+    fn write(&self) -> Result<PathBuf> {
+        let directory = workspace::target()?.join("mutants").join("bpf");
+        if directory.exists() {
+            fs::remove_dir_all(&directory)
+                .with_context(|| format!("cannot remove {}", directory.display()))?;
+        }
+        fs::create_dir_all(&directory)
+            .with_context(|| format!("cannot make {}", directory.display()))?;
+        for entry in fs::read_dir(sources()).context("cannot list the sources")? {
+            let path = entry.context("cannot list the sources")?.path();
+            let name = path.file_name().context("a file has a name")?;
+            fs::copy(&path, directory.join(name))
+                .with_context(|| format!("cannot copy {}", path.display()))?;
+        }
+        let path = directory.join(self.file);
+        let text =
+            fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        if text.matches(&self.from).count() != 1 {
+            bail!(
+                "mutant {:?}: {:?} must stand in {} exactly once; mend it in xtask/src/mutants.rs",
+                self.name,
+                self.from,
+                self.file
+            );
+        }
+        fs::write(&path, text.replace(&self.from, &self.to))
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(directory)
+    }
+}
+
+/// Builds bpftrust with the kernel side from `sources`, runs the tests with it
+/// and returns the names of those that failed.
+fn failed_tests(kernel: &str, sources: &Path, tests: &BTreeSet<&str>) -> Result<BTreeSet<String>> {
+    let target = workspace::target()?.join("mutants").join("target");
+    let mut build = workspace::cargo();
+    build
+        .args(["build", "--quiet", "--release", "--package", "bpftrust", "--target-dir"])
+        .arg(&target)
+        .env(SOURCE_VARIABLE, sources);
+    workspace::run(&mut build)?;
+    let reports = vm::test(&vm::Arguments {
+        filters: tests.iter().map(|&test| test.to_owned()).collect(),
+        kernel: vec![kernel.to_owned()],
+        bare: true,
+        copy: vec![Extra {
+            from: target.join("release/bpftrust"),
+            to: "/usr/bin/bpftrust".to_owned(),
+        }],
+        timeout: vm::TIMEOUT,
+        ..vm::Arguments::default()
+    })?;
+    let results: Vec<_> = reports.into_iter().flat_map(|report| report.results).collect();
+    for test in tests {
+        ensure!(
+            results.iter().any(|result| result.name == *test),
+            "there is no test {test}; mend its name in xtask/src/mutants.rs"
+        );
+    }
+    Ok(results
+        .into_iter()
+        .filter(|result| result.outcome == Outcome::Failed)
+        .map(|result| result.name)
+        .collect())
+}
