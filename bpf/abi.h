@@ -183,6 +183,7 @@ struct bt_state {
 	__u64 lost;	    /* events that found their slot busy */
 	__u64 images;	    /* number of the newest image */
 	__u64 starved;	    /* records that could not be made for want of room */
+	__u64 reasons;	    /* tasks whose entry is a reason, not an image */
 	__u64 refusals[32]; /* by reason */
 	__u32 audit;
 	__u32 form; /* BT_FORM of the guard that runs */

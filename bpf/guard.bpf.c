@@ -91,7 +91,7 @@ int BPF_PROG(bt_exec, struct linux_binprm *bprm)
 		verdict.reason = launch_reason(bprm);
 	__builtin_memcpy(image.key, verdict.key, sizeof(image.key));
 	if (verdict.reason != BT_REASON_NONE) {
-		set_entry(task, verdict.reason);
+		set_entry(task, verdict.reason, BPF_ANY);
 		report(BT_ACTION_EXEC, BT_OUTCOME_DENIED, verdict.reason, 0, &image);
 		return 0;
 	}
@@ -99,7 +99,7 @@ int BPF_PROG(bt_exec, struct linux_binprm *bprm)
 	image.pid = bpf_get_current_pid_tgid() >> 32;
 	bpf_get_current_comm(image.comm, sizeof(image.comm));
 	if (!own_image(task, &image)) {
-		set_entry(task, BT_REASON_RESOURCES);
+		set_entry(task, BT_REASON_RESOURCES, BPF_ANY);
 		report(BT_ACTION_EXEC, BT_OUTCOME_DENIED, BT_REASON_RESOURCES, 0, &image);
 		return 0;
 	}
@@ -266,19 +266,22 @@ struct {
 
 static __always_inline void mark(struct task_struct *task)
 {
-	u64 key = (u64)task, entry = BT_REASON_BEFORE;
 	struct bt_image *image = NULL;
+	u64 key = (u64)task;
 	u32 tgid = task->tgid;
 	u64 *id;
 
+	if (bpf_map_lookup_elem(&tasks, &key))
+		return;
 	id = bpf_map_lookup_elem(&adopted, &tgid);
 	if (id)
 		image = image_by_id(*id);
-	if (image) {
-		entry = *id;
-		__sync_fetch_and_add(&image->tasks, 1);
+	if (!image) {
+		set_entry(key, BT_REASON_BEFORE, BPF_NOEXIST);
+		return;
 	}
-	if (bpf_map_update_elem(&tasks, &key, &entry, BPF_NOEXIST) && image)
+	__sync_fetch_and_add(&image->tasks, 1);
+	if (!set_entry(key, *id, BPF_NOEXIST))
 		__sync_fetch_and_sub(&image->tasks, 1);
 }
 

@@ -8,7 +8,8 @@
  * entry: they were executed from a file without our xattr.
  *
  * An untrusted task that has another reason than that needs no record of its
- * own: the entry is the reason. So what the untrusted do takes no image.
+ * own: the entry is the reason. So what the untrusted do takes no image, and at
+ * most half of the entries: beyond that they are refused for `no-signature`.
  *
  * Both maps are preallocated: making a record never waits for memory, and a
  * full map costs trust (BT_REASON_RESOURCES), nothing else.
@@ -19,6 +20,7 @@
 #include "report.h"
 
 #define TASKS_MAX 65536
+#define REASONS_MAX (TASKS_MAX / 2)
 #define IMAGES_MAX 32768
 
 struct {
@@ -72,20 +74,25 @@ static __always_inline bool is_trusted(const struct standing *standing)
 	return standing->image && standing->reason == BT_REASON_NONE;
 }
 
-static __always_inline void count_starved(void)
+/*
+ * Makes @entry (an image's id or a reason) the standing of @task. @flags are
+ * those of bpf_map_update_elem().
+ */
+static __always_inline bool set_entry(u64 task, u64 entry, u64 flags)
 {
 	struct bt_state *guard = guard_state();
+	bool is_reason = entry < BT_FIRST_IMAGE;
 
-	if (guard)
-		__sync_fetch_and_add(&guard->starved, 1);
-}
-
-/* Makes @entry (an image's id or a reason) the standing of @task. */
-static __always_inline bool set_entry(u64 task, u64 entry)
-{
-	if (!bpf_map_update_elem(&tasks, &task, &entry, BPF_ANY))
+	if (!guard)
+		return false;
+	if (is_reason && __sync_fetch_and_add(&guard->reasons, 1) >= REASONS_MAX)
+		goto full;
+	if (!bpf_map_update_elem(&tasks, &task, &entry, flags))
 		return true;
-	count_starved();
+full:
+	if (is_reason)
+		__sync_fetch_and_sub(&guard->reasons, 1);
+	__sync_fetch_and_add(&guard->starved, 1);
 	return false;
 }
 
@@ -96,6 +103,14 @@ static __always_inline void release_image(u64 id)
 
 	if (image && __sync_fetch_and_sub(&image->tasks, 1) == 1)
 		bpf_map_delete_elem(&images, &id);
+}
+
+static __always_inline void uncount_reason(void)
+{
+	struct bt_state *guard = guard_state();
+
+	if (guard)
+		__sync_fetch_and_sub(&guard->reasons, 1);
 }
 
 /*
@@ -113,7 +128,10 @@ static __always_inline void forget_task(u64 task)
 	id = *entry;
 	*entry = BT_REASON_RESOURCES;
 	bpf_map_delete_elem(&tasks, &task);
-	release_image(id);
+	if (id < BT_FIRST_IMAGE)
+		uncount_reason();
+	else
+		release_image(id);
 }
 
 /* Gives @task an image of its own, a copy of @from. */
@@ -129,10 +147,10 @@ static __always_inline bool own_image(u64 task, const struct bt_image *from)
 	image.tasks = 1;
 	id = BT_FIRST_IMAGE + __sync_fetch_and_add(&guard->images, 1);
 	if (bpf_map_update_elem(&images, &id, &image, BPF_NOEXIST)) {
-		count_starved();
+		__sync_fetch_and_add(&guard->starved, 1);
 		return false;
 	}
-	if (set_entry(task, id))
+	if (set_entry(task, id, BPF_ANY))
 		return true;
 	bpf_map_delete_elem(&images, &id);
 	return false;
@@ -154,16 +172,16 @@ static __always_inline void inherit(u64 parent, u64 child, bool shares_memory)
 	id = *entry;
 	image = image_by_id(id);
 	if (!image) {
-		set_entry(child, id);
+		set_entry(child, id, BPF_ANY);
 		return;
 	}
 	if (!shares_memory) {
 		if (!own_image(child, image))
-			set_entry(child, BT_REASON_RESOURCES);
+			set_entry(child, BT_REASON_RESOURCES, BPF_ANY);
 		return;
 	}
 	__sync_fetch_and_add(&image->tasks, 1);
-	if (!set_entry(child, id))
+	if (!set_entry(child, id, BPF_ANY))
 		release_image(id);
 }
 

@@ -56,6 +56,7 @@ impl Apt {
     /// Downloads exactly `packages` into `dir`.
     pub fn download(&self, packages: &[String], dir: &Path) -> Result<()> {
         eprintln!("downloading {}", packages.join(", "));
+        fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
         tool::output(
             self.command("apt-get")
                 .current_dir(dir)

@@ -1,5 +1,7 @@
 //! What to type next after an error of the guard.
 
+use std::io::ErrorKind;
+
 use bpftrust_guard::Error;
 
 use crate::advice::advised;
@@ -15,6 +17,9 @@ pub fn explain<T>(result: bpftrust_guard::Result<T>) -> anyhow::Result<T> {
 fn help(error: &Error) -> Option<&'static str> {
     let text = match error {
         Error::NotRoot => "type 'sudo bpftrust …'",
+        Error::Pin { source, .. } if source.kind() == ErrorKind::PermissionDenied => {
+            "type 'sudo bpftrust …'"
+        }
         Error::AlreadyEnforcing => {
             "see 'bpftrust status'; to start anew, type 'bpftrust release' first"
         }

@@ -1,3 +1,4 @@
 //! The tests, one file per group.
 
 pub mod machine;
+pub mod refused;
