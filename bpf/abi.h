@@ -105,6 +105,14 @@ enum bt_outcome {
 	BT_OUTCOME_WOULD_DENY, /* audit mode */
 };
 
+/* Numbers that both sides must agree on. */
+enum bt_limit {
+	BT_FIRST_IMAGE = 256, /* images count from here; below, a standing is a bt_reason */
+	BT_ADOPTED = 1024,    /* thread groups at most */
+	BT_EVENTS = 4096,     /* slots of the history */
+	BT_KEYS = 4096,	      /* keys at most */
+};
+
 #define BT_DIGEST_MAX 64
 #define BT_COMM_SIZE 16
 #define BT_NAME_SIZE 32
@@ -143,8 +151,6 @@ struct bt_event {
 	__u64 closing;		 /* equals sequence when the record is whole */
 };
 
-#define BT_EVENTS 4096
-
 /* What one address space may do. Shared by everything that shares it. */
 struct bt_image {
 	__u64 commands; /* bit set of bpf() commands already reported as allowed */
@@ -159,11 +165,6 @@ struct bt_image {
 	__u8 comm[BT_COMM_SIZE];
 };
 
-/* Images are numbered from here; a task's standing below it is a bt_reason. */
-#define BT_FIRST_IMAGE 256
-
-#define BT_ADOPTED 1024 /* thread groups */
-
 /* A key that may sign, found by its hint (struct bt_envelope). */
 struct bt_key {
 	__u32 ring; /* serial of the keyring that holds this key and no other */
@@ -173,8 +174,6 @@ struct bt_key {
 	__u8 hint[8];		      /* its own key in the map, for readers */
 	__u8 publisher[BT_NAME_SIZE]; /* NUL-padded */
 };
-
-#define BT_KEYS 4096
 
 /* The whole guard's state: one slot. */
 struct bt_state {

@@ -44,6 +44,7 @@ const volatile struct {
 	enum bt_action action;
 	enum bt_outcome outcome;
 	enum bt_command command;
+	enum bt_limit limit;
 } exported;
 
 /*

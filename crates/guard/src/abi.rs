@@ -11,20 +11,26 @@ use std::slice;
 use bpftrust_signature::KeyHint;
 use bpftrust_verity::{Algorithm, Digest};
 
+use crate::skeleton::types::bt_limit;
 pub(crate) use crate::skeleton::types::{bt_digest, bt_event, bt_image, bt_key, bt_state};
 
 mod names {
     include!(concat!(env!("OUT_DIR"), "/names.rs"));
 }
 
-/// `BT_FIRST_IMAGE` of abi.h: macros are not in BTF.
-pub(crate) const FIRST_IMAGE: u64 = 256;
-/// `BT_ADOPTED` of abi.h.
-pub(crate) const ADOPTED: usize = 1024;
-/// `BT_KEYS` of abi.h.
-pub(crate) const KEYS: usize = 4096;
-/// `BT_NAME_SIZE` of abi.h.
-pub(crate) const NAME_SIZE: usize = 32;
+/// Where the numbers of images begin.
+pub(crate) const FIRST_IMAGE: u64 = bt_limit::BT_FIRST_IMAGE.0 as u64;
+/// Thread groups that can be adopted.
+pub(crate) const ADOPTED: usize = bt_limit::BT_ADOPTED.0 as usize;
+/// Keys that can sign.
+pub(crate) const KEYS: usize = bt_limit::BT_KEYS.0 as usize;
+/// Bytes for a publisher's name, a NUL at its end included.
+pub(crate) const NAME_SIZE: usize = length(|key| key.publisher);
+
+/// The length of an array that is a field of a key.
+const fn length<const N: usize>(_: fn(bt_key) -> [u8; N]) -> usize {
+    N
+}
 
 /// A type of `abi.h`: plain integers and arrays of them, without padding.
 ///
@@ -120,7 +126,13 @@ pub(crate) fn command(value: u32) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
+    use bpftrust_signature::{Kind, Statement};
+
     use super::*;
+    use crate::skeleton::types::{bt_kind, bt_statement};
+
+    // SAFETY: integers without padding, as `Shared` asks for.
+    unsafe impl Shared for bt_statement {}
 
     #[test]
     fn values_survive_the_way_through_bytes() {
@@ -136,6 +148,26 @@ mod tests {
         assert_eq!(back.len(), 2);
         assert_eq!(back[1].ring, 7);
         assert_eq!(text_of(&back[1].publisher), b"acme");
+    }
+
+    /// crates/signature writes the same bytes without a kernel to ask.
+    #[test]
+    fn the_form_of_a_signature_is_that_of_abi_h() {
+        for (kind, number) in [
+            (Kind::Loader, bt_kind::BT_KIND_LOADER),
+            (Kind::Library, bt_kind::BT_KIND_LIBRARY),
+            (Kind::Script, bt_kind::BT_KIND_SCRIPT),
+            (Kind::Policy, bt_kind::BT_KIND_POLICY),
+            (Kind::Permit, bt_kind::BT_KIND_PERMIT),
+        ] {
+            let bytes = Statement::new(kind).to_bytes();
+            let [statement] = values_of::<bt_statement>(&bytes)[..] else {
+                panic!("{} bytes are not one statement", bytes.len());
+            };
+            assert_eq!(u32::from(statement.kind), number.0);
+            assert_eq!(statement.grant_size, 0);
+            assert_eq!(statement.reserved, 0);
+        }
     }
 
     #[test]
