@@ -51,7 +51,7 @@ enum bt_kind {
 /*
  * The signed message is: struct fsverity_formatted_digest (uapi/linux/
  * fsverity.h), then the statement. A statement is this header and grant_size
- * bytes of grant; without one the policy's default applies.
+ * bytes of grant. Today's guard knows no grants and refuses what has one.
  */
 struct bt_statement {
 	__u16 kind; /* enum bt_kind */
@@ -181,7 +181,8 @@ struct bt_state {
 	__u64 events;	    /* number of the newest event */
 	__u64 lost;	    /* events that found their slot busy */
 	__u64 images;	    /* number of the newest image */
-	__u64 starved;	    /* records that could not be made for want of room */
+	__u64 starved;	    /* records that could not be made for want of room: a
+			       trusted task's is its trust, another's its reason */
 	__u64 reasons;	    /* tasks whose entry is a reason, not an image */
 	__u64 refusals[32]; /* by reason */
 	__u32 audit;

@@ -33,7 +33,7 @@
 #include "report.h"
 #include "verdict.h"
 
-char LICENSE[] SEC("license") = "Dual BSD/GPL";
+char LICENSE[] SEC("license") = "GPL";
 
 /* Not used here: user space takes these types from this object's BTF. */
 const volatile struct {
@@ -175,8 +175,11 @@ int BPF_PROG(bt_mmap, struct file *file, unsigned long reqprot, unsigned long pr
 	return 0;
 }
 
-/* The same for memory that becomes executable later; a private page that was
- * written to hangs in the area's anon_vma. */
+/*
+ * The same for memory that becomes executable later, a file's included: the
+ * dynamic linker maps code as code. What was code already stays it, unless it
+ * was written to: such private pages hang in the area's anon_vma.
+ */
 SEC("lsm/file_mprotect")
 int BPF_PROG(bt_mprotect, struct vm_area_struct *vma, unsigned long reqprot, unsigned long prot)
 {
@@ -186,7 +189,8 @@ int BPF_PROG(bt_mprotect, struct vm_area_struct *vma, unsigned long reqprot, uns
 		return 0;
 	standing = standing_of_current();
 	if (is_trusted(&standing) &&
-	    (!BPF_CORE_READ(vma, vm_file) || BPF_CORE_READ(vma, anon_vma) || (prot & PROT_WRITE)))
+	    (!(BPF_CORE_READ(vma, vm_flags) & VM_EXEC) || !BPF_CORE_READ(vma, vm_file) ||
+	     BPF_CORE_READ(vma, anon_vma) || (prot & PROT_WRITE)))
 		taint(standing.image, BT_REASON_WRITABLE_CODE);
 	return 0;
 }

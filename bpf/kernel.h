@@ -45,10 +45,11 @@ typedef _Bool bool;
 #define FS_VERITY_HASH_ALG_SHA256 1
 #define FS_VERITY_HASH_ALG_SHA512 2
 
-/* include/uapi/linux/sched.h, mman-common.h; include/linux/{binfmts,ptrace,sched}.h */
+/* include/uapi/linux/sched.h, mman-common.h; include/linux/{binfmts,mm,ptrace,sched}.h */
 #define CLONE_VM 0x100
 #define PROT_WRITE 0x2
 #define PROT_EXEC 0x4
+#define VM_EXEC 0x4
 #define LSM_UNSAFE_PTRACE 2
 #define PTRACE_MODE_ATTACH 2
 #define PF_KTHREAD 0x00200000
@@ -149,6 +150,7 @@ struct linux_binprm {
 };
 
 struct vm_area_struct {
+	unsigned long vm_flags;
 	struct file *vm_file;
 	void *anon_vma;
 };

@@ -29,10 +29,10 @@ const NAMED: [(&str, &str, &str); 4] = [
 
 fn main() -> Result<()> {
     let out = PathBuf::from(env::var_os("OUT_DIR").context("OUT_DIR is set by cargo")?);
-    let source = env::var_os(SOURCE_VARIABLE).map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../bpf"),
-        PathBuf::from,
-    );
+    // Not env!(): two clones may share a target directory, and so this binary.
+    let manifest = env::var_os("CARGO_MANIFEST_DIR").context("cargo sets CARGO_MANIFEST_DIR")?;
+    let source = env::var_os(SOURCE_VARIABLE)
+        .map_or_else(|| Path::new(&manifest).join("../../bpf"), PathBuf::from);
     println!("cargo:rerun-if-env-changed={SOURCE_VARIABLE}");
     println!("cargo:rerun-if-changed={}", source.display());
 

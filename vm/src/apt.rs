@@ -10,12 +10,16 @@ use anyhow::{Context, Result, bail};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 /// Where the package `debian-archive-keyring` keeps Debian's keys.
 const KEYRINGS: &[&str] = &[
     "/usr/share/keyrings/debian-archive-keyring.gpg",
     "/usr/share/keyrings/debian-archive-keyring.pgp",
 ];
+
+/// How long lists of packages are taken to hold.
+const LISTS_HOLD: Duration = Duration::from_secs(3600);
 
 /// Apt with a private state directory.
 #[derive(Debug)]
@@ -26,7 +30,7 @@ pub struct Apt {
 
 impl Apt {
     /// Sets up the private state for `suites`; reads the lists of packages if
-    /// they were never read, or again if `refresh`.
+    /// what was read is old, of other suites or nothing, or if `refresh`.
     pub fn open(cache: &Cache, suites: &[&str], refresh: bool) -> Result<Self> {
         let dir = cache.path("apt");
         let apt = Self {
@@ -34,16 +38,16 @@ impl Apt {
             dir,
         };
         let sources = sources(&mirror()?, keyring()?, suites);
-        let unchanged = fs::read_to_string(apt.dir.join("read-from")).is_ok_and(|s| s == sources);
-        if unchanged && !refresh {
+        let stamp = apt.dir.join("read-from");
+        let unchanged = fs::read_to_string(&stamp).is_ok_and(|read| read == sources);
+        if unchanged && is_recent(&stamp) && !refresh {
             return Ok(apt);
         }
         apt.write_state(&sources)?;
         eprintln!("reading the lists of packages of {}", suites.join(", "));
         tool::output(apt.command("apt-get").args(["update", "--error-on=any"]))
             .context("cannot read the lists of Debian packages")?;
-        fs::write(apt.dir.join("read-from"), sources)
-            .with_context(|| format!("cannot write into {}", apt.dir.display()))?;
+        fs::write(&stamp, sources).with_context(|| format!("cannot write {}", stamp.display()))?;
         Ok(apt)
     }
 
@@ -132,6 +136,14 @@ impl Apt {
         command.arg("--config-file").arg(&self.config).arg("-q");
         command
     }
+}
+
+/// Whether lists of packages read when `stamp` was written still hold: the
+/// archive removes packages soon after newer ones are there.
+fn is_recent(stamp: &Path) -> bool {
+    fs::metadata(stamp)
+        .and_then(|metadata| metadata.modified())
+        .is_ok_and(|time| time.elapsed().is_ok_and(|age| age < LISTS_HOLD))
 }
 
 /// The addresses that this machine's apt reads Debian from.

@@ -53,10 +53,17 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         .into_iter()
         .filter(|mutant| {
             arguments.filters.is_empty()
-                || arguments.filters.iter().any(|filter| mutant.name.contains(filter))
+                || arguments
+                    .filters
+                    .iter()
+                    .any(|filter| mutant.name.contains(filter))
         })
         .collect();
-    ensure!(!mutants.is_empty(), "no mutant is called {:?}", arguments.filters);
+    ensure!(
+        !mutants.is_empty(),
+        "no mutant is called {:?}",
+        arguments.filters
+    );
     if arguments.list {
         for mutant in &mutants {
             println!("{:<40} {}", mutant.name, mutant.test);
@@ -67,7 +74,10 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     println!("the sources as they are:");
     let tests: BTreeSet<&str> = mutants.iter().map(|mutant| mutant.test.as_str()).collect();
     let failed = failed_tests(&arguments.kernel, &sources(), &tests)?;
-    ensure!(failed.is_empty(), "tests fail without any mutation: {failed:?}");
+    ensure!(
+        failed.is_empty(),
+        "tests fail without any mutation: {failed:?}"
+    );
 
     let mut survivors = Vec::new();
     for (number, mutant) in mutants.iter().enumerate() {
@@ -81,11 +91,19 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
             survivors.push(mutant.name.as_str());
         }
     }
-    println!("\n{} mutants, {} noticed", mutants.len(), mutants.len() - survivors.len());
+    println!(
+        "\n{} mutants, {} noticed",
+        mutants.len(),
+        mutants.len() - survivors.len()
+    );
     for survivor in &survivors {
         println!("not noticed: {survivor}");
     }
-    Ok(if survivors.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if survivors.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 fn sources() -> PathBuf {
@@ -130,7 +148,11 @@ fn commands() -> Result<Vec<(u32, String)>> {
             Some((fields.next()?.parse().ok()?, fields.next()?.to_owned()))
         })
         .collect();
-    ensure!(!rows.is_empty(), "no rows of commands in {}", path.display());
+    ensure!(
+        !rows.is_empty(),
+        "no rows of commands in {}",
+        path.display()
+    );
     Ok(rows)
 }
 
@@ -173,7 +195,14 @@ fn failed_tests(kernel: &str, sources: &Path, tests: &BTreeSet<&str>) -> Result<
     let target = workspace::target()?.join("mutants").join("target");
     let mut build = workspace::cargo();
     build
-        .args(["build", "--quiet", "--release", "--package", "bpftrust", "--target-dir"])
+        .args([
+            "build",
+            "--quiet",
+            "--release",
+            "--package",
+            "bpftrust",
+            "--target-dir",
+        ])
         .arg(&target)
         .env(SOURCE_VARIABLE, sources);
     workspace::run(&mut build)?;
@@ -188,7 +217,10 @@ fn failed_tests(kernel: &str, sources: &Path, tests: &BTreeSet<&str>) -> Result<
         timeout: vm::TIMEOUT,
         ..vm::Arguments::default()
     })?;
-    let results: Vec<_> = reports.into_iter().flat_map(|report| report.results).collect();
+    let results: Vec<_> = reports
+        .into_iter()
+        .flat_map(|report| report.results)
+        .collect();
     for test in tests {
         ensure!(
             results.iter().any(|result| result.name == *test),

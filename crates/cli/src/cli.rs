@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 /// Where `verify` looks for certificates unless told otherwise.
 pub const CERTIFICATE_DIRECTORY: &str = "/etc/bpftrust/certificates";
 
-/// Only signed programs may use bpf(), and only as far as their signature allows
+/// Only signed programs may use bpf()
 #[derive(Debug, Parser)]
 #[command(
     name = "bpftrust",

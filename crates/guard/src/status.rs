@@ -7,6 +7,7 @@ use bpftrust_verity::Digest;
 
 use crate::abi::{self, bt_image, bt_key};
 use crate::clock::Boot;
+use crate::gate::Gate;
 use crate::pins::Pins;
 use crate::{Mode, Result};
 
@@ -15,14 +16,17 @@ use crate::{Mode, Result};
 pub struct Status {
     /// Whether it refuses.
     pub mode: Mode,
+    /// Whether `bpf()` is refused, as it should be, to this process, which has
+    /// no trust. Not known of a process that has, nor in audit mode.
+    pub effective: Option<bool>,
     /// Since when.
     pub started: SystemTime,
     /// Events so far.
     pub events: u64,
     /// Events that could not be recorded.
     pub lost_events: u64,
-    /// Records that could not be made for want of room: each cost its process
-    /// its trust.
+    /// Records that could not be made for want of room: each cost a process its
+    /// trust, or an untrusted one the name of its reason.
     pub starved: u64,
     /// Refusals (in audit mode: would-be refusals) by reason, without zeros.
     pub refusals: Vec<(&'static str, u64)>,
@@ -82,12 +86,21 @@ impl Status {
             });
         }
         let boot = Boot::now();
+        let mode = match state.audit {
+            0 => Mode::Enforce,
+            _ => Mode::Audit,
+        };
+        let images = pins.images()?;
+        let trusted = images
+            .iter()
+            .any(|image| image.pid == std::process::id() && image.reason == 0);
+        let effective = match mode {
+            Mode::Enforce if !trusted => Some(Gate::is_shut()?),
+            _ => None,
+        };
         Ok(Self {
-            mode: if state.audit == 0 {
-                Mode::Enforce
-            } else {
-                Mode::Audit
-            },
+            mode,
+            effective,
             started: boot.at(state.started),
             events: state.events,
             lost_events: state.lost,
@@ -100,8 +113,7 @@ impl Status {
                 })
                 .collect(),
             keys: pins.keys()?.iter().map(Key::from).collect(),
-            images: pins
-                .images()?
+            images: images
                 .iter()
                 .filter(|image| image.tasks > 0)
                 .map(|image| Image::parse(image, boot))

@@ -81,7 +81,7 @@ fn kernel(facts: &Facts) -> Vec<Row> {
         row(
             "tokens",
             tokens(facts),
-            "no `bpftrust run`: loaders need privileges",
+            "loaders can't be given BPF without privileges",
         ),
         row(
             "program-signatures",

@@ -152,18 +152,6 @@ pub const NEEDS: &[Need] = &[
         "nobody would be refused",
     ),
     hook(
-        "bpf_map",
-        "5.7 and CONFIG_BPF_LSM",
-        "a descriptor of a map is made",
-        "one owner's maps would be open to another",
-    ),
-    hook(
-        "bpf_prog",
-        "5.7 and CONFIG_BPF_LSM",
-        "a descriptor of a program is made",
-        "one owner's programs would be open to another",
-    ),
-    hook(
         "mmap_file",
         "5.7 and CONFIG_BPF_LSM",
         "unsigned or writable code loses trust",

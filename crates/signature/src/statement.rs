@@ -80,7 +80,7 @@ impl Statement {
     /// The largest statement, `BT_STATEMENT_MAX`, in bytes.
     pub(crate) const MAX: usize = Self::HEADER + Self::MAX_GRANT;
 
-    /// A statement without a grant: the policy's default applies.
+    /// A statement without a grant.
     pub fn new(kind: Kind) -> Self {
         Self {
             kind,

@@ -138,7 +138,7 @@ impl Found {
         let size = self.size.map(|size| format!("{size} bytes"));
         let pkcs7_size = self.pkcs7_size.map(|size| format!("{size} bytes"));
         let grant = self.grant_size.map(|size| match size {
-            0 => "none, the policy's default applies".to_owned(),
+            0 => "none".to_owned(),
             size => format!("{size} bytes"),
         });
         let mut text = format!("{}:\n", self.path);

@@ -27,7 +27,11 @@ pub fn run(args: &StatusArgs) -> anyhow::Result<Outcome> {
     } else {
         print(&as_text(&status));
     }
-    Ok(Outcome::Yes)
+    Ok(if status.effective == Some(false) {
+        Outcome::No
+    } else {
+        Outcome::Yes
+    })
 }
 
 fn mode(mode: Mode) -> &'static str {
@@ -40,6 +44,7 @@ fn mode(mode: Mode) -> &'static str {
 fn as_json(status: &Status) -> Value {
     json!({
         "mode": mode(status.mode),
+        "effective": status.effective,
         "started": humantime::format_rfc3339_seconds(status.started).to_string(),
         "events": status.events,
         "lost_events": status.lost_events,
@@ -113,6 +118,12 @@ fn as_text(status: &Status) -> String {
             status.starved
         )
         .expect(TO_STRING);
+    }
+    if status.effective == Some(false) {
+        text.push_str(
+            "attention: bpf() is NOT refused: somebody took the hooks away, or switched them off \
+             (kernel.ftrace_enabled); type 'bpftrust release' and 'bpftrust enforce'\n",
+        );
     }
     if status.images.iter().any(|image| image.adopted) {
         text.push_str("attention: adopted processes are trusted without evidence; restart them\n");

@@ -1,4 +1,5 @@
-//! `bpftrust verify`: the answer that the kernel will give, and why.
+//! `bpftrust verify`: whether the signature on a file is good, and why not. What
+//! it makes of the file (kind, bare signatures) is the policy's to say.
 
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
