@@ -29,8 +29,6 @@ pub struct Posture {
     pub dev_mem: Result<bool, Unknown>,
     /// UEFI Secure Boot; `None` on a machine that wasn't started by UEFI.
     pub secure_boot: Result<Option<bool>, Unknown>,
-    /// A cgroup v2 hierarchy is mounted.
-    pub cgroup2: Result<bool, Unknown>,
 }
 
 /// What the kernel denies even uid 0 (`security/lockdown/lockdown.c`).
@@ -67,10 +65,6 @@ impl Posture {
             kptr_restrict: root.sysctl("kernel.kptr_restrict"),
             dev_mem: root.has("/sys/class/mem/mem"),
             secure_boot: secure_boot(root),
-            cgroup2: mounts
-                .as_ref()
-                .map(|mounts| mounts.has_kind("cgroup2"))
-                .map_err(Clone::clone),
         }
     }
 }

@@ -39,12 +39,6 @@ pub(super) fn rows(posture: &Posture) -> Vec<Row> {
             Colour::Yellow,
         ),
         row(
-            "cgroup2",
-            cgroup2(posture),
-            "nothing to guard kernel.ftrace_enabled with, which stops security programs up to 6.18",
-            Colour::Red,
-        ),
-        row(
             "unprivileged-bpf",
             unprivileged_bpf(posture),
             "a signed loader may be driven by any user",
@@ -143,17 +137,6 @@ fn secure_boot(posture: &Posture) -> (State, String) {
             None => (State::Absent, "not started by UEFI"),
         };
         (state, detail.to_owned())
-    })
-}
-
-fn cgroup2(posture: &Posture) -> (State, String) {
-    known(&posture.cgroup2, |mounted| {
-        let detail = if *mounted {
-            "mounted"
-        } else {
-            "not mounted: mount -t cgroup2 none /sys/fs/cgroup"
-        };
-        (State::when(*mounted), detail.to_owned())
     })
 }
 

@@ -41,7 +41,6 @@ fn good() -> Facts {
             kptr_restrict: Ok(Some(1)),
             dev_mem: Ok(false),
             secure_boot: Ok(Some(true)),
-            cgroup2: Ok(true),
         },
     }
 }
@@ -318,7 +317,7 @@ fn file_system_says_why_it_cannot_hold_signed_files() {
 
 #[test]
 fn posture_is_the_worst_of_its_rows_and_decides_nothing_else() {
-    let changes: [(&str, Colour, fn(&mut Posture)); 8] = [
+    let changes: [(&str, Colour, fn(&mut Posture)); 7] = [
         ("posture.lockdown", Colour::Red, |p| {
             p.lockdown = Ok(Some(Lockdown::None))
         }),
@@ -329,7 +328,6 @@ fn posture_is_the_worst_of_its_rows_and_decides_nothing_else() {
         ("posture.secure-boot", Colour::Yellow, |p| {
             p.secure_boot = Ok(None)
         }),
-        ("posture.cgroup2", Colour::Red, |p| p.cgroup2 = Ok(false)),
         ("posture.unprivileged-bpf", Colour::Yellow, |p| {
             p.unprivileged_bpf_disabled = Ok(Some(0));
         }),
