@@ -78,7 +78,7 @@ fn facts_are_read_from_the_tree() {
     assert_eq!(posture.module_signatures, Ok(Some(false)));
     assert_eq!(posture.modules_disabled, Ok(None));
     assert_eq!(posture.secure_boot, Ok(None));
-    assert_eq!((posture.dev_mem, posture.cgroup2), (Ok(true), Ok(true)));
+    assert_eq!(posture.dev_mem, Ok(true));
 }
 
 #[test]
