@@ -4,6 +4,8 @@
 //! test made for that rule fails. First the same tests must pass on the sources
 //! as they are, or a failure would say nothing.
 
+mod rules;
+
 use crate::{setup, vm, workspace};
 use anyhow::{Context, Result, bail, ensure};
 use bpftrust_vm::initramfs::Extra;
@@ -44,9 +46,6 @@ struct Mutant {
     /// The test that must fail.
     test: String,
 }
-
-/// Name, file, what stands there, what stands there instead, the test.
-const RULES: &[(&str, &str, &str, &str, &str)] = &[];
 
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let mutants: Vec<Mutant> = mutants()?
@@ -111,7 +110,7 @@ fn sources() -> PathBuf {
 }
 
 fn mutants() -> Result<Vec<Mutant>> {
-    let mut mutants: Vec<Mutant> = RULES
+    let mut mutants: Vec<Mutant> = rules::RULES
         .iter()
         .map(|&(name, file, from, to, test)| Mutant {
             name: name.to_owned(),
