@@ -5,11 +5,13 @@
 //! - [`runner`]: selects tests, runs each in a process of its own, reports
 //! - [`guest`], [`process`]: what tests are written with
 //! - [`fixture`]: keys, a policy, the guard that enforces it, its events
+//! - [`envelope`]: signatures as an attacker makes them
 //! - [`tests`]: the tests, one file per group
 //!
 //! The binary runs on the host as well, for `list`.
 
 mod cgroup;
+mod envelope;
 mod fixture;
 mod guest;
 mod pid1;

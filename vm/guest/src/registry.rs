@@ -7,7 +7,15 @@ use bpftrust_vm::kernels::Kernel;
 use std::time::Duration;
 
 /// Every group of tests, in the order in which they run.
-pub const GROUPS: &[&Group] = &[&tests::machine::GROUP, &tests::machine::BROKEN, &tests::machine::BROKEN2, &tests::machine::UNSUP];
+pub const GROUPS: &[&Group] = &[&tests::machine::GROUP, &tests::machine::BROKEN, &tests::machine::BROKEN2, &tests::machine::UNSUP,
+    &tests::exec::GROUP,
+    &tests::place::GROUP,
+    &tests::signature::GROUP,
+    &tests::bare::GROUP,
+    &tests::keys::GROUP,
+    &tests::table::GROUP,
+    &tests::many::GROUP,
+];
 
 /// What a test, or a part of a fixture, is written as.
 pub type Run = fn(&mut Guest) -> Result<()>;

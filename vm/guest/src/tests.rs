@@ -1,3 +1,10 @@
 //! The tests, one file per group.
 
+pub mod bare;
+pub mod exec;
+pub mod keys;
 pub mod machine;
+pub mod many;
+pub mod place;
+pub mod signature;
+pub mod table;
