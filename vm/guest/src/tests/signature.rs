@@ -421,18 +421,24 @@ fn for_another_kind_makes_no_loader(guest: &mut Guest) -> Result<()> {
         let other = own.restate(guest, &probe, ACME, statement)?;
         cases.push(case(format!("kind {kind}"), other.bytes(), "wrong-kind"));
     }
+    expect_each(guest, &probe, &cases)?;
+    // Nor when the verdict was kept.
+    for case in &cases {
+        envelope::write(&probe, &case.xattr)?;
+        for _ in 0..2 {
+            let said = fixture::probe(&probe, CALL)?.success()?;
+            ensure!(said.trim() == "bpf 11: EPERM", "{}: {said}", case.name);
+        }
+    }
+    envelope::write(&probe, &own.bytes())?;
     // The kind is part of what is signed.
     let library = own.restate(guest, &probe, ACME, envelope::statement(2, &[], 0))?;
     let lie = Envelope {
         statement: own.statement.clone(),
         ..library
     };
-    cases.push(case(
-        "a library's, said to be a loader's",
-        lie.bytes(),
-        "bad-signature",
-    ));
-    expect_each(guest, &probe, &cases)
+    let name = "a library's, said to be a loader's";
+    expect_each(guest, &probe, &[case(name, lie.bytes(), "bad-signature")])
 }
 
 fn for_a_library_makes_no_loader(guest: &mut Guest) -> Result<()> {
