@@ -55,7 +55,7 @@ struct {
 /* The outcome for one file. */
 struct verdict {
 	u8 reason;
-	u8 kind; /* enum bt_kind, where reason is NONE */
+	u16 kind; /* enum bt_kind, where reason is NONE; as wide as it is signed */
 	u8 key[8];
 };
 

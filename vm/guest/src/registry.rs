@@ -7,7 +7,17 @@ use bpftrust_vm::kernels::Kernel;
 use std::time::Duration;
 
 /// Every group of tests, in the order in which they run.
-pub const GROUPS: &[&Group] = &[&tests::machine::GROUP, &tests::refused::GROUP];
+pub const GROUPS: &[&Group] = &[
+    &tests::machine::GROUP,
+    &tests::exec::GROUP,
+    &tests::place::GROUP,
+    &tests::signature::GROUP,
+    &tests::bare::GROUP,
+    &tests::keys::GROUP,
+    &tests::table::GROUP,
+    &tests::many::GROUP,
+    &tests::refused::GROUP,
+];
 
 /// What a test, or a part of a fixture, is written as.
 pub type Run = fn(&mut Guest) -> Result<()>;

@@ -1,4 +1,11 @@
 //! The tests, one file per group.
 
+pub mod bare;
+pub mod exec;
+pub mod keys;
 pub mod machine;
+pub mod many;
+pub mod place;
 pub mod refused;
+pub mod signature;
+pub mod table;
