@@ -7,7 +7,13 @@ use bpftrust_vm::kernels::Kernel;
 use std::time::Duration;
 
 /// Every group of tests, in the order in which they run.
-pub const GROUPS: &[&Group] = &[&tests::machine::GROUP, &tests::refused::GROUP];
+pub const GROUPS: &[&Group] = &[
+    &tests::machine::GROUP,
+    &tests::refused::GROUP,
+    &tests::process::GROUP,
+    &tests::reach::GROUP,
+    &tests::launch::GROUP,
+];
 
 /// What a test, or a part of a fixture, is written as.
 pub type Run = fn(&mut Guest) -> Result<()>;
