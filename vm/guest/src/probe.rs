@@ -6,6 +6,8 @@
 //! bpf N                  bpf(N) with attributes of zeros
 //! fork [ … ]             the actions in a child; waits for it
 //! orphan [ … ]           in a child, once its parent has exited
+//! beside [ … ]           in a child; does not wait for it
+//! wait                   waits for the child of `beside`
 //! thread [ … ]           in a second thread; waits for it
 //! share [ … ]            in a child that shares the memory; waits for it
 //! vfork [ … ]            the same by CLONE_VFORK
@@ -20,12 +22,16 @@
 //! exe-file PATH          /proc/self/exe becomes PATH
 //! filter KIND            a seccomp filter, see `filter::install`
 //! traceme                its parent may trace it
-//! attach|peek-mem|vm-write|steal-fd|madvise PID
-//!                        reaches into a process
+//! attach|seize|peek-mem|vm-write|steal-fd PID
+//! madvise|madvise-dontneed|madvise-free PID
+//!                        reaches into a process; `child` is that of `beside`;
+//!                        seize goes on tracing, attach does not
 //! chroot DIR, setuid N, limit-processes N, secure, pid, abort
 //! ```
 //!
-//! What only groups others (fork and the like) prints a line only if it fails.
+//! What only groups others (fork and the like) prints a line only if it fails. A
+//! path where an action should be is passed over: the kernel puts one there when
+//! it executes the probe as the interpreter of a file.
 
 // A binary's modules would be looked for beside it, among the harness's.
 #[path = "probe/errno.rs"]
@@ -41,6 +47,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long `until` and an orphan wait.
@@ -72,7 +79,7 @@ fn act_all<'a>(mut words: &'a [&'a str]) -> Result<(), Misuse> {
 /// Runs one action and returns what follows it.
 fn act<'a>(action: &str, rest: &'a [&'a str]) -> Result<&'a [&'a str], Misuse> {
     match action {
-        "fork" | "orphan" | "thread" | "share" | "vfork" | "userns" | "mntns" => {
+        "fork" | "beside" | "orphan" | "thread" | "share" | "vfork" | "userns" | "mntns" => {
             let (inner, rest) = bracket(action, rest)?;
             group(action, inner);
             Ok(rest)
@@ -92,7 +99,7 @@ fn act<'a>(action: &str, rest: &'a [&'a str]) -> Result<&'a [&'a str], Misuse> {
             tell(&format!("{action} {path}"), Err(error));
             Ok(&[])
         }
-        "anonymous-code" | "late-code" | "patched-code" | "personality" | "traceme" => {
+        "anonymous-code" | "late-code" | "patched-code" | "personality" | "traceme" | "wait" => {
             tell(action, alone(action));
             Ok(rest)
         }
@@ -105,6 +112,7 @@ fn act<'a>(action: &str, rest: &'a [&'a str]) -> Result<&'a [&'a str], Misuse> {
             Ok(rest)
         }
         "abort" => std::process::abort(),
+        path if path.starts_with('/') => Ok(rest),
         _ => {
             let (argument, rest) = argument(action, rest)?;
             if action == "say" {
@@ -152,6 +160,16 @@ fn number<T: std::str::FromStr>(word: &str) -> Result<T, Misuse> {
         .map_err(|_| Misuse(format!("{word:?} is not a number")))
 }
 
+/// The child of the last `beside`.
+static BESIDE: AtomicI32 = AtomicI32::new(0);
+
+fn process(word: &str) -> Result<i32, Misuse> {
+    match word {
+        "child" => Ok(BESIDE.load(Ordering::Relaxed)),
+        _ => number(word),
+    }
+}
+
 /// Prints a line past every buffer: a child that shares the memory would share
 /// the buffer and its lock, one that is killed would leave it unwritten.
 fn say(line: &str) {
@@ -196,6 +214,7 @@ fn group(action: &str, words: &[&str]) {
             })
             .map(drop)
         }
+        "beside" => sys::fork(child).map(|child| BESIDE.store(child.pid(), Ordering::Relaxed)),
         "userns" => in_namespace(sys::own_user_namespace, child),
         "mntns" => in_namespace(sys::own_mount_namespace, child),
         _ => sys::fork(child).and_then(sys::Child::wait),
@@ -224,6 +243,7 @@ fn alone(action: &str) -> io::Result<()> {
         "late-code" => sys::late_code(),
         "patched-code" => sys::patched_code(&fs::File::open("/proc/self/exe")?),
         "personality" => sys::memory_as_code_by_personality(),
+        "wait" => sys::Child::new(BESIDE.load(Ordering::Relaxed)).wait(),
         _ => sys::trace_me(),
     }
 }
@@ -243,15 +263,18 @@ fn with(action: &str, argument: &str) -> Result<io::Result<()>, Misuse> {
             None => return Err(Misuse(format!("no filter is called {argument:?}"))),
         },
         "exe-file" => fs::File::open(argument).and_then(|file| sys::claim_executable(&file)),
-        "attach" => sys::attach(number(argument)?),
+        "attach" => sys::attach(process(argument)?, false),
+        "seize" => sys::attach(process(argument)?, true),
         "peek-mem" => fs::OpenOptions::new()
             .read(true)
             .write(true)
-            .open(format!("/proc/{}/mem", number::<u32>(argument)?))
+            .open(format!("/proc/{}/mem", process(argument)?))
             .map(drop),
-        "vm-write" => sys::write_memory(number(argument)?),
-        "steal-fd" => sys::steal_descriptor(number(argument)?),
-        "madvise" => sys::advise(number(argument)?),
+        "vm-write" => sys::write_memory(process(argument)?),
+        "steal-fd" => sys::steal_descriptor(process(argument)?),
+        "madvise" => sys::advise(process(argument)?, libc::MADV_COLD),
+        "madvise-dontneed" => sys::advise(process(argument)?, libc::MADV_DONTNEED),
+        "madvise-free" => sys::advise(process(argument)?, libc::MADV_FREE),
         "chroot" => rustix::process::chroot(argument)
             .and_then(|()| rustix::process::chdir("/"))
             .map_err(io::Error::from),

@@ -16,6 +16,9 @@ pub const GROUPS: &[&Group] = &[
     &tests::keys::GROUP,
     &tests::table::GROUP,
     &tests::many::GROUP,
+    &tests::launch::GROUP,
+    &tests::process::GROUP,
+    &tests::reach::GROUP,
     &tests::refused::GROUP,
 ];
 

@@ -43,11 +43,30 @@ pub fn bpf(command: u32) -> io::Result<()> {
 pub struct Child(libc::pid_t);
 
 impl Child {
-    /// Waits for its end; one that a signal ended is an error.
+    /// The child with that number.
+    pub fn new(pid: libc::pid_t) -> Self {
+        Self(pid)
+    }
+
+    /// Its number.
+    pub fn pid(&self) -> libc::pid_t {
+        self.0
+    }
+
+    /// Waits for its end; one that a signal ended is an error. One that stops
+    /// because it is traced goes on, traced no more.
     pub fn wait(self) -> io::Result<()> {
         let mut status = 0;
-        // SAFETY: `status` outlives the call.
-        check(unsafe { libc::waitpid(self.0, &raw mut status, libc::__WALL) })?;
+        loop {
+            // SAFETY: `status` outlives the call.
+            check(unsafe { libc::waitpid(self.0, &raw mut status, libc::__WALL) })?;
+            if !libc::WIFSTOPPED(status) {
+                break;
+            }
+            let none = null_mut::<c_void>();
+            // SAFETY: no memory is involved.
+            check(unsafe { libc::ptrace(libc::PTRACE_DETACH, self.0, none, none) })?;
+        }
         if libc::WIFSIGNALED(status) {
             let signal = libc::WTERMSIG(status);
             return Err(io::Error::other(format!("signal {signal}")));
@@ -238,12 +257,15 @@ pub fn trace_me() -> io::Result<()> {
     .map(drop)
 }
 
-/// Begins to trace `pid`, and ends that again.
-pub fn attach(pid: libc::pid_t) -> io::Result<()> {
+/// Begins to trace `pid`, and ends that again unless it `stays`.
+pub fn attach(pid: libc::pid_t, stays: bool) -> io::Result<()> {
     let none = null_mut::<c_void>();
     // SAFETY: these requests transfer no memory.
     unsafe {
         check(libc::ptrace(libc::PTRACE_SEIZE, pid, none, none))?;
+        if stays {
+            return Ok(());
+        }
         check(libc::ptrace(libc::PTRACE_INTERRUPT, pid, none, none))?;
         check(libc::waitpid(pid, null_mut(), libc::__WALL))?;
         check(libc::ptrace(libc::PTRACE_DETACH, pid, none, none)).map(drop)
@@ -288,9 +310,9 @@ pub fn steal_descriptor(pid: libc::pid_t) -> io::Result<()> {
     Ok(())
 }
 
-/// Gives the kernel advice (MADV_COLD) on memory that `pid` has not: ENOMEM
-/// means that it may.
-pub fn advise(pid: libc::pid_t) -> io::Result<()> {
+/// Gives the kernel advice on memory that `pid` has not: ENOMEM means that it
+/// may.
+pub fn advise(pid: libc::pid_t, advice: c_int) -> io::Result<()> {
     let process = process(pid)?;
     let vector = libc::iovec {
         iov_base: PAGE as *mut c_void,
@@ -303,7 +325,7 @@ pub fn advise(pid: libc::pid_t) -> io::Result<()> {
             process.as_raw_fd(),
             &raw const vector,
             1,
-            libc::MADV_COLD,
+            advice,
             0,
         )
     });
