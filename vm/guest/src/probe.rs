@@ -1,3 +1,319 @@
-//! The program under test.
+//! `bpftrust-probe`: what tests sign, copy and execute. It does what its
+//! arguments say, in order, and prints one line for each: `bpf 11: ok`, or the
+//! error's name instead of `ok`.
+//!
+//! ```text
+//! bpf N                  bpf(N) with attributes of zeros
+//! fork [ … ]             the actions in a child; waits for it
+//! orphan [ … ]           in a child, once its parent has exited
+//! thread [ … ]           in a second thread; waits for it
+//! share [ … ]            in a child that shares the memory; waits for it
+//! vfork [ … ]            the same by CLONE_VFORK
+//! userns [ … ]           in a child in a user namespace of its own
+//! mntns [ … ]            in a child in a mount namespace of its own
+//! repeat N [ … ]         N times
+//! exec PATH ARG…         and its like (fexec, memfd-exec, tmpfile-exec): the
+//!                        rest of the line is the new program's
+//! until FILE, touch FILE, say TEXT, sleep MS
+//! anonymous-code, late-code, patched-code, personality
+//!                        memory that is code and nobody signed
+//! exe-file PATH          /proc/self/exe becomes PATH
+//! filter KIND            a seccomp filter, see `filter::install`
+//! traceme                its parent may trace it
+//! attach|peek-mem|vm-write|steal-fd|madvise PID
+//!                        reaches into a process
+//! chroot DIR, setuid N, limit-processes N, secure, pid, abort
+//! ```
+//!
+//! What only groups others (fork and the like) prints a line only if it fails.
 
-fn main() {}
+// A binary's modules would be looked for beside it, among the harness's.
+#[path = "probe/errno.rs"]
+mod errno;
+#[path = "probe/filter.rs"]
+mod filter;
+#[path = "probe/sys.rs"]
+mod sys;
+
+use rustix::fs::{Mode, OFlags};
+use std::ffi::CString;
+use std::fs;
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+/// How long `until` and an orphan wait.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match act_all(&words) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Misuse(what)) => {
+            eprintln!("bpftrust-probe: {what}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// A mistake in the command line.
+struct Misuse(String);
+
+/// Runs `words`, which are actions, to their end.
+fn act_all<'a>(mut words: &'a [&'a str]) -> Result<(), Misuse> {
+    while let Some((action, rest)) = words.split_first() {
+        words = act(action, rest)?;
+    }
+    Ok(())
+}
+
+/// Runs one action and returns what follows it.
+fn act<'a>(action: &str, rest: &'a [&'a str]) -> Result<&'a [&'a str], Misuse> {
+    match action {
+        "fork" | "orphan" | "thread" | "share" | "vfork" | "userns" | "mntns" => {
+            let (inner, rest) = bracket(action, rest)?;
+            group(action, inner);
+            Ok(rest)
+        }
+        "repeat" => {
+            let (count, rest) = argument(action, rest)?;
+            let (inner, rest) = bracket(action, rest)?;
+            for _ in 0..number(count)? {
+                act_all(inner)?;
+            }
+            Ok(rest)
+        }
+        "exec" | "fexec" | "memfd-exec" | "tmpfile-exec" => {
+            let (path, _) = argument(action, rest)?;
+            // It returns only if it failed.
+            let Err(error) = execute(action, path, rest);
+            tell(&format!("{action} {path}"), Err(error));
+            Ok(&[])
+        }
+        "anonymous-code" | "late-code" | "patched-code" | "personality" | "traceme" => {
+            tell(action, alone(action));
+            Ok(rest)
+        }
+        "secure" => {
+            say(&format!("secure: {}", u8::from(sys::is_secure())));
+            Ok(rest)
+        }
+        "pid" => {
+            say(&format!("pid: {}", std::process::id()));
+            Ok(rest)
+        }
+        "abort" => std::process::abort(),
+        _ => {
+            let (argument, rest) = argument(action, rest)?;
+            if action == "say" {
+                say(argument);
+            } else {
+                tell(&format!("{action} {argument}"), with(action, argument)?);
+            }
+            Ok(rest)
+        }
+    }
+}
+
+/// One word after `action`.
+fn argument<'a>(action: &str, rest: &'a [&'a str]) -> Result<(&'a str, &'a [&'a str]), Misuse> {
+    let (word, rest) = rest
+        .split_first()
+        .ok_or_else(|| Misuse(format!("{action} of what?")))?;
+    Ok((word, rest))
+}
+
+/// The words between "[" and its "]", and those after it.
+fn bracket<'a>(
+    action: &str,
+    rest: &'a [&'a str],
+) -> Result<(&'a [&'a str], &'a [&'a str]), Misuse> {
+    let mut depth = 0_usize;
+    for (index, word) in rest.iter().enumerate() {
+        match *word {
+            "[" => depth += 1,
+            "]" => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth == 0 {
+            if index == 0 {
+                break;
+            }
+            return Ok((&rest[1..index], &rest[index + 1..]));
+        }
+    }
+    Err(Misuse(format!("{action} needs [ ACTIONS ]")))
+}
+
+fn number<T: std::str::FromStr>(word: &str) -> Result<T, Misuse> {
+    word.parse()
+        .map_err(|_| Misuse(format!("{word:?} is not a number")))
+}
+
+/// Prints a line past every buffer: a child that shares the memory would share
+/// the buffer and its lock, one that is killed would leave it unwritten.
+fn say(line: &str) {
+    let line = format!("{line}\n");
+    let mut rest = line.as_bytes();
+    while let Ok(written @ 1..) = rustix::io::write(rustix::stdio::stdout(), rest) {
+        rest = &rest[written..];
+    }
+}
+
+fn tell(what: &str, result: io::Result<()>) {
+    match result {
+        Ok(()) => say(&format!("{what}: ok")),
+        Err(error) => say(&format!("{what}: {}", errno::name(&error))),
+    }
+}
+
+/// Runs actions somewhere else than here.
+fn group(action: &str, words: &[&str]) {
+    let child = || {
+        if let Err(Misuse(what)) = act_all(words) {
+            say(&format!("bpftrust-probe: {what}"));
+        }
+    };
+    let result = match action {
+        "thread" => std::thread::scope(|scope| {
+            std::thread::Builder::new()
+                .spawn_scoped(scope, child)?
+                .join()
+                .map_err(|_| io::Error::other("the thread panicked"))
+        }),
+        "share" => sys::share(child, false),
+        "vfork" => sys::share(child, true),
+        "orphan" => {
+            let parent = std::process::id();
+            sys::fork(|| {
+                let deadline = Instant::now() + PATIENCE;
+                while std::os::unix::process::parent_id() == parent && Instant::now() < deadline {
+                    pause();
+                }
+                child();
+            })
+            .map(drop)
+        }
+        "userns" => in_namespace(sys::own_user_namespace, child),
+        "mntns" => in_namespace(sys::own_mount_namespace, child),
+        _ => sys::fork(child).and_then(sys::Child::wait),
+    };
+    if let Err(error) = result {
+        tell(action, Err(error));
+    }
+}
+
+fn in_namespace(enter: fn() -> io::Result<()>, child: impl FnOnce()) -> io::Result<()> {
+    sys::fork(|| match enter() {
+        Ok(()) => child(),
+        Err(error) => tell("unshare", Err(error)),
+    })?
+    .wait()
+}
+
+fn pause() {
+    std::thread::sleep(Duration::from_millis(5));
+}
+
+/// Actions without an argument.
+fn alone(action: &str) -> io::Result<()> {
+    match action {
+        "anonymous-code" => sys::anonymous_code(),
+        "late-code" => sys::late_code(),
+        "patched-code" => sys::patched_code(&fs::File::open("/proc/self/exe")?),
+        "personality" => sys::memory_as_code_by_personality(),
+        _ => sys::trace_me(),
+    }
+}
+
+/// Actions with one argument.
+fn with(action: &str, argument: &str) -> Result<io::Result<()>, Misuse> {
+    Ok(match action {
+        "bpf" => bpf(number(argument)?),
+        "until" => until(Path::new(argument)),
+        "touch" => fs::write(argument, ""),
+        "sleep" => {
+            std::thread::sleep(Duration::from_millis(number(argument)?));
+            Ok(())
+        }
+        "filter" => match filter::install(argument) {
+            Some(result) => result,
+            None => return Err(Misuse(format!("no filter is called {argument:?}"))),
+        },
+        "exe-file" => fs::File::open(argument).and_then(|file| sys::claim_executable(&file)),
+        "attach" => sys::attach(number(argument)?),
+        "peek-mem" => fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(format!("/proc/{}/mem", number::<u32>(argument)?))
+            .map(drop),
+        "vm-write" => sys::write_memory(number(argument)?),
+        "steal-fd" => sys::steal_descriptor(number(argument)?),
+        "madvise" => sys::advise(number(argument)?),
+        "chroot" => rustix::process::chroot(argument)
+            .and_then(|()| rustix::process::chdir("/"))
+            .map_err(io::Error::from),
+        "setuid" => sys::set_uid(number(argument)?),
+        "limit-processes" => sys::limit_processes(number(argument)?),
+        _ => return Err(Misuse(format!("cannot {action}"))),
+    })
+}
+
+/// `BPF_PROG_GET_NEXT_ID` says ENOENT where no program is: as good.
+fn bpf(command: u32) -> io::Result<()> {
+    const PROG_GET_NEXT_ID: u32 = 11;
+    match sys::bpf(command) {
+        Err(error) if command == PROG_GET_NEXT_ID && error.raw_os_error() == Some(libc::ENOENT) => {
+            Ok(())
+        }
+        result => result,
+    }
+}
+
+fn until(file: &Path) -> io::Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    while !file.exists() {
+        if Instant::now() > deadline {
+            return Err(io::Error::from_raw_os_error(libc::ETIMEDOUT));
+        }
+        pause();
+    }
+    Ok(())
+}
+
+/// Executes `path` with `words` (`path` is the first); returns if it can't.
+fn execute(how: &str, path: &str, words: &[&str]) -> io::Result<std::convert::Infallible> {
+    let words = words
+        .iter()
+        .map(|word| CString::new(*word))
+        .collect::<Result<Vec<_>, _>>()?;
+    match how {
+        "fexec" => {
+            let flags = OFlags::PATH | OFlags::CLOEXEC;
+            sys::execute_descriptor(&rustix::fs::open(path, flags, Mode::empty())?, &words)
+        }
+        "memfd-exec" => {
+            let memory = rustix::fs::memfd_create("memfd", rustix::fs::MemfdFlags::empty())?;
+            let mut memory = fs::File::from(memory);
+            memory.write_all(&fs::read(path)?)?;
+            sys::execute_descriptor(&memory, &words)
+        }
+        "tmpfile-exec" => {
+            let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+            let mut file = fs::File::from(rustix::fs::open(".", flags, Mode::RWXU)?);
+            file.write_all(&fs::read(path)?)?;
+            // Open for writing, it would be busy.
+            let readable = fs::File::open(descriptor_path(&file))?;
+            drop(file);
+            sys::execute_path(&CString::new(descriptor_path(&readable))?, &words)
+        }
+        _ => sys::execute_path(&CString::new(path)?, &words),
+    }
+}
+
+fn descriptor_path(file: &fs::File) -> String {
+    use std::os::fd::AsRawFd;
+    format!("/proc/self/fd/{}", file.as_raw_fd())
+}

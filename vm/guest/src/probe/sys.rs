@@ -1,0 +1,423 @@
+//! The system calls of the probe.
+#![allow(
+    unsafe_code,
+    reason = "the probe does what no safe library offers: clone with shared memory, code in data, \
+              other processes' memory, seccomp, ptrace"
+)]
+
+use libc::{c_char, c_int, c_void};
+use std::convert::Infallible;
+use std::ffi::{CStr, CString};
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::ptr::{null, null_mut};
+
+const PAGE: usize = 4096;
+
+/// What a system call that returns -1 on error says.
+fn check(result: impl Into<i64>) -> io::Result<i64> {
+    match result.into() {
+        -1 => Err(io::Error::last_os_error()),
+        value => Ok(value),
+    }
+}
+
+/// Calls `bpf()` with attributes of zeros.
+pub fn bpf(command: u32) -> io::Result<()> {
+    let mut attributes = [0_u8; 128];
+    // SAFETY: the kernel reads and writes `attributes` only within its length;
+    // the pointers in it are null.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            command,
+            attributes.as_mut_ptr(),
+            attributes.len(),
+        )
+    })
+    .map(drop)
+}
+
+/// A child to wait for.
+pub struct Child(libc::pid_t);
+
+impl Child {
+    /// Waits for its end; one that a signal ended is an error.
+    pub fn wait(self) -> io::Result<()> {
+        let mut status = 0;
+        // SAFETY: `status` outlives the call.
+        check(unsafe { libc::waitpid(self.0, &raw mut status, libc::__WALL) })?;
+        if libc::WIFSIGNALED(status) {
+            let signal = libc::WTERMSIG(status);
+            return Err(io::Error::other(format!("signal {signal}")));
+        }
+        Ok(())
+    }
+}
+
+/// Runs `child` in a child, which then ends.
+pub fn fork(child: impl FnOnce()) -> io::Result<Child> {
+    // SAFETY: the probe forks only while it has one thread, or from a thread
+    // while the others wait in a system call and hold no lock that the child
+    // may want.
+    match check(unsafe { libc::fork() })? {
+        0 => {
+            child();
+            // SAFETY: ends the process without the parent's exit handlers.
+            unsafe { libc::_exit(0) }
+        }
+        pid => Ok(Child(pid as libc::pid_t)),
+    }
+}
+
+/// Runs `child` in a process that shares this one's memory but is no thread of
+/// it, and waits for its end.
+///
+/// The child has a stack of its own and the caller's thread-local storage,
+/// which is sound for this reason: the caller stays in a system call (clone
+/// with CLONE_VFORK, or waitpid) until the child has ended or executed, so that
+/// the child is like a call of `child` on another stack.
+pub fn share<F: FnOnce()>(child: F, as_vfork: bool) -> io::Result<()> {
+    const STACK: usize = 512 * 1024;
+
+    extern "C" fn run<F: FnOnce()>(child: *mut c_void) -> c_int {
+        // SAFETY: `share` passes a pointer to its `Some(child)`, which outlives
+        // this process, and touches it no more.
+        let child = unsafe { &mut *child.cast::<Option<F>>() };
+        if let Some(child) = child.take() {
+            child();
+        }
+        0
+    }
+
+    let stack = map(libc::PROT_READ | libc::PROT_WRITE, -1, STACK)?;
+    let vfork = if as_vfork { libc::CLONE_VFORK } else { 0 };
+    let mut child = Some(child);
+    // SAFETY: the stack is fresh memory of that size, 16-byte aligned at its
+    // upper end, and is unmapped only after the child's end. For the rest see
+    // above. glibc's clone() ends the child by exit(2) alone when `run` returns.
+    let pid = check(unsafe {
+        libc::clone(
+            run::<F>,
+            stack.cast::<u8>().add(STACK).cast(),
+            libc::CLONE_VM | vfork | libc::SIGCHLD,
+            (&raw mut child).cast(),
+        )
+    });
+    let result = pid.and_then(|pid| Child(pid as libc::pid_t).wait());
+    // SAFETY: nobody uses the child's stack any more.
+    check(unsafe { libc::munmap(stack, STACK) })?;
+    result
+}
+
+/// Private memory, of a file unless `file` is -1.
+fn map(protection: c_int, file: c_int, size: usize) -> io::Result<*mut c_void> {
+    let anonymous = if file < 0 { libc::MAP_ANONYMOUS } else { 0 };
+    // SAFETY: at an address of the kernel's choice: no memory in use changes.
+    let at = unsafe {
+        libc::mmap(
+            null_mut(),
+            size,
+            protection,
+            libc::MAP_PRIVATE | anonymous,
+            file,
+            0,
+        )
+    };
+    match at {
+        libc::MAP_FAILED => Err(io::Error::last_os_error()),
+        at => Ok(at),
+    }
+}
+
+/// Maps memory that is writable and code at once.
+pub fn anonymous_code() -> io::Result<()> {
+    map(
+        libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC,
+        -1,
+        PAGE,
+    )
+    .map(drop)
+}
+
+/// Maps memory that is code only after it was written.
+pub fn late_code() -> io::Result<()> {
+    let page = map(libc::PROT_READ | libc::PROT_WRITE, -1, PAGE)?;
+    write_and_make_code(page)
+}
+
+/// Writes to a private copy of a file's first page, and makes that code.
+pub fn patched_code(file: &File) -> io::Result<()> {
+    let page = map(libc::PROT_READ | libc::PROT_WRITE, file.as_raw_fd(), PAGE)?;
+    write_and_make_code(page)
+}
+
+fn write_and_make_code(page: *mut c_void) -> io::Result<()> {
+    // SAFETY: the callers have just mapped this page and nobody else knows it.
+    check(unsafe {
+        page.cast::<u8>().write_volatile(0xc3);
+        libc::mprotect(page, PAGE, libc::PROT_READ | libc::PROT_EXEC)
+    })
+    .map(drop)
+}
+
+/// Maps memory that is data, and code only by READ_IMPLIES_EXEC.
+pub fn memory_as_code_by_personality() -> io::Result<()> {
+    // SAFETY: changes what later mappings allow, nothing about existing ones.
+    check(unsafe { libc::personality(libc::READ_IMPLIES_EXEC as libc::c_ulong) })?;
+    map(libc::PROT_READ | libc::PROT_WRITE, -1, PAGE).map(drop)
+}
+
+/// Makes /proc/self/exe lead to `file`.
+///
+/// The kernel refuses while the old one is mapped (replace_mm_exe_file), so
+/// anonymous copies take the place of its mappings first, at the same
+/// addresses and with the same content.
+pub fn claim_executable(file: &File) -> io::Result<()> {
+    let own = fs::read_link("/proc/self/exe")?;
+    let own = own.to_string_lossy().into_owned();
+    let maps = fs::read_to_string("/proc/self/maps")?;
+    for line in maps.lines().filter(|line| line.ends_with(&own)) {
+        let bad = || io::Error::other(format!("cannot read {line:?}"));
+        let (range, rest) = line.split_once(' ').ok_or_else(bad)?;
+        let (from, to) = range.split_once('-').ok_or_else(bad)?;
+        let number = |text| usize::from_str_radix(text, 16).map_err(io::Error::other);
+        let (from, to) = (number(from)?, number(to)?);
+        let bit = |letter, bit| if rest[..4].contains(letter) { bit } else { 0 };
+        let protection =
+            bit('r', libc::PROT_READ) | bit('w', libc::PROT_WRITE) | bit('x', libc::PROT_EXEC);
+        replace_by_copy(from, to - from, protection)?;
+    }
+    // SAFETY: prctl reads a descriptor that is open.
+    check(unsafe {
+        libc::prctl(
+            libc::PR_SET_MM,
+            libc::PR_SET_MM_EXE_FILE,
+            file.as_raw_fd(),
+            0,
+            0,
+        )
+    })
+    .map(drop)
+}
+
+fn replace_by_copy(at: usize, size: usize, protection: c_int) -> io::Result<()> {
+    let copy = map(libc::PROT_READ | libc::PROT_WRITE, -1, size)?;
+    // SAFETY: `at` and `size` are a readable mapping of this process, and `copy`
+    // is fresh and as long. No other thread runs, and between copy and move this
+    // one writes only to its stack, so the content at `at` is the same after it.
+    let moved = unsafe {
+        std::ptr::copy_nonoverlapping(at as *const u8, copy.cast(), size);
+        check(libc::mprotect(copy, size, protection))?;
+        libc::mremap(
+            copy,
+            size,
+            size,
+            libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED,
+            at as *mut c_void,
+        )
+    };
+    if moved == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+/// Asks to be traced by its parent.
+pub fn trace_me() -> io::Result<()> {
+    // SAFETY: no memory is involved.
+    check(unsafe {
+        libc::ptrace(
+            libc::PTRACE_TRACEME,
+            0,
+            null_mut::<c_void>(),
+            null_mut::<c_void>(),
+        )
+    })
+    .map(drop)
+}
+
+/// Begins to trace `pid`, and ends that again.
+pub fn attach(pid: libc::pid_t) -> io::Result<()> {
+    let none = null_mut::<c_void>();
+    // SAFETY: these requests transfer no memory.
+    unsafe {
+        check(libc::ptrace(libc::PTRACE_SEIZE, pid, none, none))?;
+        check(libc::ptrace(libc::PTRACE_INTERRUPT, pid, none, none))?;
+        check(libc::waitpid(pid, null_mut(), libc::__WALL))?;
+        check(libc::ptrace(libc::PTRACE_DETACH, pid, none, none)).map(drop)
+    }
+}
+
+/// Writes one byte to where `pid` has no memory: EFAULT means that it may.
+pub fn write_memory(pid: libc::pid_t) -> io::Result<()> {
+    let mut byte = 0_u8;
+    let vector = |base| libc::iovec {
+        iov_base: base,
+        iov_len: 1,
+    };
+    let (local, remote) = (vector((&raw mut byte).cast()), vector(16 as *mut c_void));
+    // SAFETY: the local vector is one byte of ours; the remote one is a number
+    // that the kernel checks.
+    let result =
+        check(
+            unsafe { libc::process_vm_writev(pid, &raw const local, 1, &raw const remote, 1, 0) }
+                as i64,
+        );
+    match result {
+        Err(error) if error.raw_os_error() == Some(libc::EFAULT) => Ok(()),
+        result => result.map(drop),
+    }
+}
+
+fn process(pid: libc::pid_t) -> io::Result<OwnedFd> {
+    // SAFETY: no memory is involved.
+    let fd = check(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })?;
+    // SAFETY: the kernel has just made it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as c_int) })
+}
+
+/// Takes a copy of the process's standard input.
+pub fn steal_descriptor(pid: libc::pid_t) -> io::Result<()> {
+    let process = process(pid)?;
+    // SAFETY: no memory is involved.
+    let fd = check(unsafe { libc::syscall(libc::SYS_pidfd_getfd, process.as_raw_fd(), 0, 0) })?;
+    // SAFETY: the kernel has just made it.
+    drop(unsafe { OwnedFd::from_raw_fd(fd as c_int) });
+    Ok(())
+}
+
+/// Gives the kernel advice (MADV_COLD) on memory that `pid` has not: ENOMEM
+/// means that it may.
+pub fn advise(pid: libc::pid_t) -> io::Result<()> {
+    let process = process(pid)?;
+    let vector = libc::iovec {
+        iov_base: PAGE as *mut c_void,
+        iov_len: PAGE,
+    };
+    // SAFETY: the vector is read; what it names is another process's.
+    let result = check(unsafe {
+        libc::syscall(
+            libc::SYS_process_madvise,
+            process.as_raw_fd(),
+            &raw const vector,
+            1,
+            libc::MADV_COLD,
+            0,
+        )
+    });
+    match result {
+        Err(error) if error.raw_os_error() == Some(libc::ENOMEM) => Ok(()),
+        result => result.map(drop),
+    }
+}
+
+/// Installs a seccomp filter, with a listener that stays open if it `listens`.
+pub fn install_filter(program: &[libc::sock_filter], listens: bool) -> io::Result<()> {
+    let filter = libc::sock_fprog {
+        len: program.len() as libc::c_ushort,
+        filter: program.as_ptr().cast_mut(),
+    };
+    let flags = if listens {
+        libc::SECCOMP_FILTER_FLAG_NEW_LISTENER
+    } else {
+        0
+    };
+    let install = || {
+        // SAFETY: the kernel copies the instructions, whose number is right.
+        check(unsafe {
+            libc::syscall(
+                libc::SYS_seccomp,
+                libc::SECCOMP_SET_MODE_FILTER,
+                flags,
+                &raw const filter,
+            )
+        })
+    };
+    match install() {
+        // Without the capability: only who gives up privileges at exec.
+        Err(error) if error.raw_os_error() == Some(libc::EACCES) => {
+            // SAFETY: no memory is involved.
+            check(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) })?;
+            install().map(drop)
+        }
+        result => result.map(drop),
+    }
+}
+
+/// Enters a user namespace of its own, root there where the kernel allows it.
+pub fn own_user_namespace() -> io::Result<()> {
+    // SAFETY: no memory is involved; the probe's child has one thread.
+    let ids = unsafe {
+        let ids = (libc::geteuid(), libc::getegid());
+        check(libc::unshare(libc::CLONE_NEWUSER))?;
+        ids
+    };
+    fs::write("/proc/self/setgroups", "deny")?;
+    fs::write("/proc/self/uid_map", format!("0 {} 1", ids.0))?;
+    fs::write("/proc/self/gid_map", format!("0 {} 1", ids.1))
+}
+
+/// Enters a mount namespace of its own.
+pub fn own_mount_namespace() -> io::Result<()> {
+    // SAFETY: no memory is involved; the probe's child has one thread.
+    check(unsafe { libc::unshare(libc::CLONE_NEWNS) }).map(drop)
+}
+
+/// Becomes another user.
+pub fn set_uid(uid: libc::uid_t) -> io::Result<()> {
+    // SAFETY: no memory is involved.
+    check(unsafe { libc::setuid(uid) }).map(drop)
+}
+
+/// Limits the number of processes of its user.
+pub fn limit_processes(count: libc::rlim_t) -> io::Result<()> {
+    let limit = libc::rlimit {
+        rlim_cur: count,
+        rlim_max: count,
+    };
+    // SAFETY: `limit` outlives the call.
+    check(unsafe { libc::setrlimit(libc::RLIMIT_NPROC, &raw const limit) }).map(drop)
+}
+
+/// Was it executed securely (AT_SECURE)?
+pub fn is_secure() -> bool {
+    // SAFETY: reads the auxiliary vector that the kernel made.
+    unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
+}
+
+unsafe extern "C" {
+    static environ: *const *const c_char;
+}
+
+fn pointers(words: &[CString]) -> Vec<*const c_char> {
+    let words = words.iter().map(|word| word.as_ptr());
+    words.chain(std::iter::once(null())).collect()
+}
+
+/// Executes the file at `path`; returns if it can't.
+pub fn execute_path(path: &CStr, words: &[CString]) -> io::Result<Infallible> {
+    let words = pointers(words);
+    // SAFETY: NUL-terminated strings in a NULL-terminated array, and the
+    // environment, which the probe never changes.
+    unsafe { libc::execve(path.as_ptr(), words.as_ptr(), environ) };
+    Err(io::Error::last_os_error())
+}
+
+/// Executes the open file `fd`; returns if it can't.
+pub fn execute_descriptor(fd: &impl AsRawFd, words: &[CString]) -> io::Result<Infallible> {
+    let words = pointers(words);
+    // SAFETY: as in `execute_path`.
+    unsafe {
+        libc::syscall(
+            libc::SYS_execveat,
+            fd.as_raw_fd(),
+            c"".as_ptr(),
+            words.as_ptr(),
+            environ,
+            libc::AT_EMPTY_PATH,
+        )
+    };
+    Err(io::Error::last_os_error())
+}
