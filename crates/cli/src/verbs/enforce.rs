@@ -16,6 +16,8 @@ use crate::output::{Outcome, escape_bytes, escaped, print, warn};
 use crate::verbs::check::has_verity;
 
 pub fn run(args: &EnforceArgs) -> anyhow::Result<Outcome> {
+    // First, or an ordinary user would be told what he can't see.
+    explain(bpftrust_guard::require_root())?;
     let path = args.policy.as_deref().unwrap_or(Path::new(POLICY));
     let policy = Policy::load(path).map_err(|error| {
         let help = policy_help(&error);
