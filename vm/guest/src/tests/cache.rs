@@ -121,7 +121,7 @@ fn a_verdict_computed_across_a_change_is_discarded(guest: &mut Guest) -> Result<
     for _ in 0..3 {
         others.push(guest.start(Program::new("sh").args(["-c", crowd]))?);
     }
-    for round in 0..60 {
+    for round in 0..40 {
         for (value, answer) in [(&bad, "bpf 11: EPERM\n"), (&good, "bpf 11: ok\n")] {
             set_xattr(&file, value)?;
             let said = probe(&file, CALL)?.success()?;
