@@ -142,7 +142,7 @@ impl Events {
         let fits = |event: &&Value| {
             fields.iter().all(|(name, value)| match &event[*name] {
                 Value::String(text) => text == value,
-                other => other.to_string() == *value,
+                other => format!("{other}") == *value,
             })
         };
         events

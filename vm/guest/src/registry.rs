@@ -7,7 +7,17 @@ use bpftrust_vm::kernels::Kernel;
 use std::time::Duration;
 
 /// Every group of tests, in the order in which they run.
-pub const GROUPS: &[&Group] = &[&tests::machine::GROUP];
+pub const GROUPS: &[&Group] = &[
+    &tests::machine::GROUP,
+    &tests::check::GROUP,
+    &tests::check::UNSUPPORTED,
+    &tests::sign::GROUP,
+    &tests::enforce::GROUP,
+    &tests::before::GROUP,
+    &tests::cache::GROUP,
+    &tests::events::GROUP,
+    &tests::events::AUDIT,
+];
 
 /// What a test, or a part of a fixture, is written as.
 pub type Run = fn(&mut Guest) -> Result<()>;
