@@ -126,11 +126,21 @@ impl Drop for Attempt<'_> {
     }
 }
 
+/// Whether this process may start and stop the guard at all.
+///
+/// # Errors
+/// [`Error::NotRoot`].
+pub fn require_root() -> Result<()> {
+    if rustix::process::geteuid().is_root() {
+        Ok(())
+    } else {
+        Err(Error::NotRoot)
+    }
+}
+
 /// Held while the guard is started or stopped.
 fn lock() -> Result<File> {
-    if !rustix::process::geteuid().is_root() {
-        return Err(Error::NotRoot);
-    }
+    require_root()?;
     if !statfs(BPFFS).is_ok_and(|stat| stat.f_type == BPF_FS_MAGIC) {
         return Err(Error::NoBpffs { path: BPFFS });
     }

@@ -28,7 +28,7 @@ mod skeleton {
     include!(concat!(env!("OUT_DIR"), "/guard.skel.rs"));
 }
 
-pub use enforce::{Adopted, Mode, enforce, release};
+pub use enforce::{Adopted, Mode, enforce, release, require_root};
 pub use error::{Error, Result};
 pub use event::{Event, History, Item};
 pub use policy::{POLICY, Policy, PolicyError, Signer};

@@ -9,6 +9,11 @@ use std::time::Duration;
 /// Every group of tests, in the order in which they run.
 pub const GROUPS: &[&Group] = &[
     &tests::machine::GROUP,
+    &tests::check::GROUP,
+    &tests::check::UNSUPPORTED,
+    &tests::sign::GROUP,
+    &tests::enforce::GROUP,
+    &tests::before::GROUP,
     &tests::exec::GROUP,
     &tests::place::GROUP,
     &tests::signature::GROUP,
@@ -16,10 +21,12 @@ pub const GROUPS: &[&Group] = &[
     &tests::keys::GROUP,
     &tests::table::GROUP,
     &tests::many::GROUP,
+    &tests::cache::GROUP,
     &tests::launch::GROUP,
     &tests::process::GROUP,
     &tests::reach::GROUP,
-    &tests::refused::GROUP,
+    &tests::events::AUDIT,
+    &tests::events::GROUP,
 ];
 
 /// What a test, or a part of a fixture, is written as.

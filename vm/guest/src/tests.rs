@@ -1,6 +1,11 @@
 //! The tests, one file per group.
 
 pub mod bare;
+pub mod before;
+pub mod cache;
+pub mod check;
+pub mod enforce;
+pub mod events;
 pub mod exec;
 pub mod keys;
 pub mod launch;
@@ -9,6 +14,6 @@ pub mod many;
 pub mod place;
 pub mod process;
 pub mod reach;
-pub mod refused;
+pub mod sign;
 pub mod signature;
 pub mod table;

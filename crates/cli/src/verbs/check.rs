@@ -26,7 +26,7 @@ pub fn run(args: &CheckArgs) -> anyhow::Result<Outcome> {
 
 /// Asks for the digest of a file: a file system with fs-verity answers, if only
 /// that this file has none.
-fn has_verity(file: BorrowedFd<'_>) -> Result<bool, Unknown> {
+pub fn has_verity(file: BorrowedFd<'_>) -> Result<bool, Unknown> {
     match bpftrust_verity::measure(file) {
         Ok(_) | Err(bpftrust_verity::Error::UnknownDigest { .. }) => Ok(true),
         Err(bpftrust_verity::Error::Unsupported { .. }) => Ok(false),

@@ -6,15 +6,18 @@ use std::path::Path;
 
 use anyhow::{anyhow, bail};
 use bpftrust_guard::{Adopted, Mode, POLICY, Policy, PolicyError};
-use bpftrust_host::users::{User, Users};
-use bpftrust_host::{Root, processes};
+use bpftrust_host::users::User;
+use bpftrust_host::{Facts, Group, Root, State, evaluate, processes};
 
 use crate::advice::advised;
 use crate::cli::EnforceArgs;
 use crate::guard_advice::explain;
 use crate::output::{Outcome, escape_bytes, escaped, print, warn};
+use crate::verbs::check::has_verity;
 
 pub fn run(args: &EnforceArgs) -> anyhow::Result<Outcome> {
+    // First, or an ordinary user would be told what he can't see.
+    explain(bpftrust_guard::require_root())?;
     let path = args.policy.as_deref().unwrap_or(Path::new(POLICY));
     let policy = Policy::load(path).map_err(|error| {
         let help = policy_help(&error);
@@ -31,7 +34,8 @@ pub fn run(args: &EnforceArgs) -> anyhow::Result<Outcome> {
     let adopted = adopt(&args.adopt)?;
     // Before the gate shuts: asking later who uses BPF still works, but who
     // was refused meanwhile may be gone.
-    let users = Users::probe(&Root::host());
+    let facts = Facts::probe(&Root::host(), &[], &has_verity);
+    require(&facts)?;
     explain(bpftrust_guard::enforce(&policy, mode, &adopted))?;
 
     let keys = policy.signers().len();
@@ -42,7 +46,7 @@ pub fn run(args: &EnforceArgs) -> anyhow::Result<Outcome> {
             plural(keys)
         ),
     };
-    match users {
+    match facts.users {
         Ok(users) => text.push_str(&before(&users.processes, &adopted)),
         Err(error) => warn(&format!("can't tell who used BPF before: {error}")),
     }
@@ -51,6 +55,29 @@ pub fn run(args: &EnforceArgs) -> anyhow::Result<Outcome> {
         warn("adopted processes are trusted without evidence; restart them when you can");
     }
     Ok(Outcome::Yes)
+}
+
+/// Refuses a kernel that can't, in words of ours: libbpf would say it by the
+/// first thing that it misses.
+fn require(facts: &Facts) -> anyhow::Result<()> {
+    let missing: Vec<_> = evaluate(facts)
+        .into_iter()
+        .filter(|row| row.required && row.state == State::Absent)
+        .filter(|row| matches!(row.group, Group::Kernel | Group::Kfuncs | Group::Hooks))
+        // The guard says it better, with what to type.
+        .filter(|row| row.id != "bpffs")
+        .map(|row| row.id)
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(advised(
+        anyhow!(
+            "this host can't enforce, for want of: {}",
+            missing.join(", ")
+        ),
+        "type 'bpftrust check' to see what each of them is needed for",
+    ))
 }
 
 fn plural(count: usize) -> &'static str {
