@@ -117,6 +117,7 @@ enum bt_limit {
 #define BT_COMM_SIZE 16
 #define BT_NAME_SIZE 32
 #define BT_PATH_SIZE 384
+#define BT_PUBLIC_KEY_MAX 552 /* RSA with 4,096 bits takes 526; a multiple of 8 */
 
 /* struct fsverity_digest (uapi/linux/fsverity.h) with room for SHA-512. */
 struct bt_digest {
@@ -170,14 +171,17 @@ struct bt_key {
 	__u32 ring; /* serial of the keyring that holds this key and no other */
 	__u8 bare;  /* enum bt_kind that a bare signature of it means */
 	__u8 lost;  /* the ring is gone: never look it up again */
-	__u8 reserved[2];
+	__u16 public_key_size;
 	__u8 hint[8];		      /* its own key in the map, for readers */
 	__u8 publisher[BT_NAME_SIZE]; /* NUL-padded */
+	/* subjectPublicKey of its certificate (RFC 5280, 4.1), zero-padded */
+	__u8 public_key[BT_PUBLIC_KEY_MAX];
 };
 
 /* The whole guard's state: one slot. */
 struct bt_state {
 	__u64 started;	    /* nanoseconds, CLOCK_BOOTTIME: when it was armed; 0 before */
+	__u64 booted;	    /* nanoseconds since the epoch, by the wall clock at the start */
 	__u64 events;	    /* number of the newest event */
 	__u64 lost;	    /* events that found their slot busy */
 	__u64 images;	    /* number of the newest image */
@@ -192,7 +196,7 @@ struct bt_state {
 _Static_assert(sizeof(struct bt_digest) == 68, "bt_digest is packed");
 _Static_assert(sizeof(struct bt_event) % 8 == 0, "bt_event is packed");
 _Static_assert(sizeof(struct bt_image) == 120, "bt_image is packed");
-_Static_assert(sizeof(struct bt_key) == 48, "bt_key is packed");
+_Static_assert(sizeof(struct bt_key) == 600, "bt_key is packed");
 _Static_assert(sizeof(struct bt_envelope) == 24, "bt_envelope is packed");
 _Static_assert(sizeof(struct bt_statement) == 8, "bt_statement is packed");
 

@@ -80,8 +80,43 @@ enum {
 struct inode;
 struct bpf_prog;
 
+struct key_type;
+
+/* security/keys: a keyring's content hangs in an associative array */
+struct assoc_array_ptr;
+
+struct assoc_array_node {
+	struct assoc_array_ptr *slots[16];
+};
+
+struct assoc_array {
+	struct assoc_array_ptr *root;
+	unsigned long nr_leaves_on_tree;
+};
+
+struct key_restriction {
+	struct key *key;
+	struct key_type *keytype;
+};
+
+union key_payload {
+	void *data[4];
+};
+
+struct key {
+	union key_payload payload;
+	struct assoc_array keys;
+	struct key_restriction *restrict_link;
+};
+
+/* include/crypto/public_key.h */
+struct public_key {
+	void *key;
+	u32 keylen;
+};
+
 struct bpf_key {
-	bool has_ref;
+	struct key *key;
 };
 
 struct path {

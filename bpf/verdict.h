@@ -12,6 +12,7 @@
 #define BPFTRUST_VERDICT_H
 
 #include "pkcs7.h"
+#include "ring.h"
 
 /* Kept per inode. One word, so that it is read and replaced as a whole. */
 struct kept {
@@ -27,6 +28,7 @@ struct kept {
  * bpf/bpf_local_storage.c, bpf_selem_alloc), and never certain to be had.
  */
 struct scratch {
+	struct public_key_bytes public_key;
 	struct der_bytes xattr;
 	u8 message[BT_FORMATTED_DIGEST_MAX + BT_STATEMENT_MAX];
 };
@@ -116,11 +118,10 @@ static __always_inline u8 xattr_reason(int error)
 
 /*
  * Does @key's ring, and that ring alone, verify the message? It holds one key,
- * so the answer says which. Once the ring is gone the answer stays no: a serial
- * number can be given again (security/keys/key.c, key_alloc_serial).
+ * so the answer says which. Once the ring is gone the answer stays no.
  */
-static __always_inline u8 check_signature(struct bt_key *key, struct bpf_dynptr *message,
-					  struct bpf_dynptr *signature)
+static __always_inline u8 check_signature(struct bt_key *key, struct scratch *scratch,
+					  struct bpf_dynptr *message, struct bpf_dynptr *signature)
 {
 	struct bpf_key *ring;
 	int error;
@@ -129,6 +130,11 @@ static __always_inline u8 check_signature(struct bt_key *key, struct bpf_dynptr 
 		return BT_REASON_UNKNOWN_KEY;
 	ring = bpf_lookup_user_key(key->ring, 0);
 	if (!ring) {
+		key->lost = 1;
+		return BT_REASON_UNKNOWN_KEY;
+	}
+	if (!is_ring_of(BPF_CORE_READ(ring, key), key, &scratch->public_key)) {
+		bpf_key_put(ring);
 		key->lost = 1;
 		return BT_REASON_UNKNOWN_KEY;
 	}
@@ -222,7 +228,7 @@ static __always_inline u8 judge(struct file *file, struct scratch *scratch, u32 
 	    bpf_dynptr_from_mem(scratch->xattr.at + sizeof(*envelope) + statement_size,
 				signature_size, 0, &signature))
 		return BT_REASON_RESOURCES;
-	return check_signature(key, &message, &signature);
+	return check_signature(key, scratch, &message, &signature);
 }
 
 /*

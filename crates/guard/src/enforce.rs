@@ -16,8 +16,9 @@ use rustix::fs::{FlockOperation, flock, statfs};
 use rustix::io::Errno;
 
 use crate::abi::{ADOPTED, FIRST_IMAGE, KEYS, NAME_SIZE, bt_image, bt_key, bt_state, bytes_of};
+use crate::clock::Boot;
 use crate::gate::Gate;
-use crate::pins::{BPFFS, Pins, View};
+use crate::pins::{BPFFS, HOOKS, Pins, View};
 use crate::skeleton::{GuardSkel, GuardSkelBuilder};
 use crate::{Error, Policy, Result, Signer};
 
@@ -201,6 +202,13 @@ fn make_rings(policy: &Policy) -> Result<Vec<bt_key>> {
             hint: signer.hint.0,
             ..bt_key::default()
         };
+        limit(
+            "bytes of a public key",
+            signer.public_key.len(),
+            key.public_key.len(),
+        )?;
+        key.public_key[..signer.public_key.len()].copy_from_slice(&signer.public_key);
+        key.public_key_size = u16::try_from(signer.public_key.len()).expect("just limited");
         let publisher = signer.publisher.as_bytes();
         assert!(
             publisher.len() < NAME_SIZE,
@@ -298,6 +306,7 @@ fn vouch(guard: &GuardSkel<'_>, adopted: &[Adopted]) -> Result<()> {
     }
     let state = bt_state {
         images: adopted.len() as u64,
+        booted: Boot::now().nanoseconds(),
         ..bt_state::default()
     };
     guard
@@ -322,7 +331,7 @@ fn attach(guard: &GuardSkel<'_>, pins: &Pins) -> Result<()> {
             .map_err(kernel("attach", &*name))?;
         pin(link, &pins.view(view))?;
     }
-    for program in [
+    let hooks: [_; HOOKS.len()] = [
         &progs.bt_fork,
         &progs.bt_exit,
         &progs.bt_setxattr,
@@ -333,10 +342,11 @@ fn attach(guard: &GuardSkel<'_>, pins: &Pins) -> Result<()> {
         &progs.bt_traceme,
         &progs.bt_exec,
         &progs.bt_bpf,
-    ] {
-        let name = program.name().to_string_lossy();
-        let link = program.attach_lsm().map_err(kernel("attach", &*name))?;
-        pin(link, &pins.hook(&name))?;
+    ];
+    for (name, program) in HOOKS.into_iter().zip(hooks) {
+        debug_assert_eq!(program.name(), name);
+        let link = program.attach_lsm().map_err(kernel("attach", name))?;
+        pin(link, &pins.hook(name))?;
     }
     Ok(())
 }

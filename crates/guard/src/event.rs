@@ -114,11 +114,12 @@ impl History {
     /// # Errors
     /// [`Error::NotEnforcing`](crate::Error::NotEnforcing) once the guard is gone.
     pub fn read(&mut self) -> Result<Vec<Item>> {
-        let newest = self.pins.state()?.events;
+        let state = self.pins.state()?;
+        let newest = state.events;
         if newest < self.next {
             return Ok(Vec::new());
         }
-        let boot = Boot::now();
+        let boot = Boot::since_epoch(state.booted);
         let events = self.pins.events()?;
         let oldest = newest.saturating_sub(events.len() as u64) + 1;
         let found = events

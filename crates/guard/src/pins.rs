@@ -21,6 +21,21 @@ const DIRECTORY: &str = "/sys/fs/bpf/bpftrust";
 /// The hook that gates `bpf()`; the first to go when the guard is taken down.
 pub(crate) const GATE: &str = "bt_bpf";
 
+/// The programs that are hooks, in the order in which they are attached: the
+/// gate last, when all that it asks is kept.
+pub(crate) const HOOKS: [&str; 10] = [
+    "bt_fork",
+    "bt_exit",
+    "bt_setxattr",
+    "bt_removexattr",
+    "bt_mmap",
+    "bt_mprotect",
+    "bt_trace",
+    "bt_traceme",
+    "bt_exec",
+    GATE,
+];
+
 /// What can be read, by the name of its pin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum View {
@@ -98,6 +113,15 @@ impl Pins {
         Ok(entries(&self.hooks())?
             .iter()
             .filter_map(|path| Some(path.file_name()?.to_owned()))
+            .collect())
+    }
+
+    /// Those of [`HOOKS`] that have no pin.
+    pub(crate) fn missing_hooks(&self) -> Result<Vec<&'static str>> {
+        let present = self.hook_names()?;
+        Ok(HOOKS
+            .into_iter()
+            .filter(|hook| !present.iter().any(|name| name == hook))
             .collect())
     }
 

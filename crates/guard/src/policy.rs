@@ -40,6 +40,8 @@ pub struct Signer {
     pub hint: KeyHint,
     /// Its certificate, in DER.
     pub certificate: Vec<u8>,
+    /// The key itself: the certificate's subjectPublicKey (RFC 5280, 4.1).
+    pub public_key: Vec<u8>,
     /// What a bare signature of it means.
     pub bare: Option<Kind>,
 }
@@ -217,6 +219,7 @@ impl Reading<'_> {
             publisher: name.to_owned(),
             hint: certificate.key_hint(),
             certificate: certificate.der().to_vec(),
+            public_key: certificate.public_key().to_vec(),
             bare: publisher.bare.map(|bare| match bare {
                 Bare::Loader => Kind::Loader,
                 Bare::Library => Kind::Library,

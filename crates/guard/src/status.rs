@@ -7,7 +7,6 @@ use bpftrust_verity::Digest;
 
 use crate::abi::{self, bt_image, bt_key};
 use crate::clock::Boot;
-use crate::gate::Gate;
 use crate::pins::Pins;
 use crate::{Mode, Result};
 
@@ -16,9 +15,11 @@ use crate::{Mode, Result};
 pub struct Status {
     /// Whether it refuses.
     pub mode: Mode,
-    /// Whether `bpf()` is refused, as it should be, to this process, which has
-    /// no trust. Not known of a process that has, nor in audit mode.
-    pub effective: Option<bool>,
+    /// Hooks whose pins somebody took away: they decide nothing any more.
+    pub missing_hooks: Vec<&'static str>,
+    /// `kernel.ftrace_enabled` is 0, which on 6.12 and 6.18 switches every hook
+    /// off (`kernel/trace/ftrace.c:ftrace_enable_sysctl`).
+    pub ftrace_off: bool,
     /// Since when.
     pub started: SystemTime,
     /// Events so far.
@@ -85,22 +86,15 @@ impl Status {
                 path: pins.directory().to_owned(),
             });
         }
-        let boot = Boot::now();
+        let boot = Boot::since_epoch(state.booted);
         let mode = match state.audit {
             0 => Mode::Enforce,
             _ => Mode::Audit,
         };
-        let images = pins.images()?;
-        let trusted = images
-            .iter()
-            .any(|image| image.pid == std::process::id() && image.reason == 0);
-        let effective = match mode {
-            Mode::Enforce if !trusted => Some(Gate::is_shut()?),
-            _ => None,
-        };
         Ok(Self {
             mode,
-            effective,
+            missing_hooks: pins.missing_hooks()?,
+            ftrace_off: is_ftrace_off(),
             started: boot.at(state.started),
             events: state.events,
             lost_events: state.lost,
@@ -113,13 +107,26 @@ impl Status {
                 })
                 .collect(),
             keys: pins.keys()?.iter().map(Key::from).collect(),
-            images: images
+            images: pins
+                .images()?
                 .iter()
                 .filter(|image| image.tasks > 0)
                 .map(|image| Image::parse(image, boot))
                 .collect(),
         })
     }
+}
+
+impl Status {
+    /// Whether all is in place that decides.
+    pub fn is_whole(&self) -> bool {
+        self.missing_hooks.is_empty() && !self.ftrace_off
+    }
+}
+
+fn is_ftrace_off() -> bool {
+    std::fs::read_to_string("/proc/sys/kernel/ftrace_enabled")
+        .is_ok_and(|value| value.trim() == "0")
 }
 
 impl From<&bt_key> for Key {

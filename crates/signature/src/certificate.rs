@@ -135,6 +135,12 @@ impl Certificate {
         self.fields.key_hint
     }
 
+    /// Its key: the bytes of `subjectPublicKey` (RFC 5280, 4.1), which the
+    /// kernel keeps as `struct public_key` (`include/crypto/public_key.h`).
+    pub fn public_key(&self) -> &[u8] {
+        &self.fields.public_key
+    }
+
     /// The kind of its key.
     pub fn algorithm(&self) -> KeyAlgorithm {
         self.algorithm
@@ -216,6 +222,7 @@ struct Fields {
     serial: Vec<u8>,
     subject: Vec<u8>,
     key_hint: KeyHint,
+    public_key: Vec<u8>,
     issues_others: bool,
 }
 
@@ -232,7 +239,13 @@ impl Fields {
         let issuer = fields.content(Tag::Sequence)?;
         fields.content(Tag::Sequence)?; // validity
         let subject = fields.content(Tag::Sequence)?;
-        let key_hint = key_hint(fields.raw()?);
+        let public_key_info = fields.raw()?;
+        let key_hint = key_hint(public_key_info);
+        let mut info = Elements::new(public_key_info)?.enter(Tag::Sequence)?;
+        info.any()?; // algorithm
+        let bits = info.content(Tag::BitString)?;
+        // The first byte counts unused bits: none, the key is whole bytes.
+        let public_key = bits.get(1..).unwrap_or_default().to_vec();
         let mut issues_others = false;
         while !fields.is_at_end() {
             if fields.next_is(context(3)) {
@@ -246,6 +259,7 @@ impl Fields {
             serial: serial.to_vec(),
             subject: subject.to_vec(),
             key_hint,
+            public_key,
             issues_others,
         })
     }

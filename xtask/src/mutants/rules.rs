@@ -7,7 +7,7 @@ pub const RULES: &[(&str, &str, &str, &str, &str)] = &[
     (
         "any signature of a known key's form counts",
         "verdict.h",
-        "\treturn check_signature(key, &message, &signature);",
+        "\treturn check_signature(key, scratch, &message, &signature);",
         "\treturn BT_REASON_NONE;",
         "signature::of_a_key_that_it_only_names_counts_for_nothing",
     ),

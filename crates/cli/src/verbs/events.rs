@@ -2,10 +2,12 @@
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::thread::sleep;
 
+use anyhow::Context;
 use bpftrust_guard::{Event, History, Item, Status};
 use bpftrust_signature::KeyHint;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use serde::Serialize;
 
 use crate::cli::EventsArgs;
@@ -22,8 +24,24 @@ pub fn run(args: &EventsArgs) -> anyhow::Result<Outcome> {
         if !args.follow {
             return Ok(Outcome::Yes);
         }
-        sleep(History::PAUSE);
+        if wait_or_hang_up()? {
+            return Ok(Outcome::Yes);
+        }
     }
+}
+
+/// Waits until it is worth while to look again. True if the reader of our
+/// output is gone: nobody is left to wait for.
+fn wait_or_hang_up() -> anyhow::Result<bool> {
+    let pause = Timespec::try_from(History::PAUSE).context("the pause is short")?;
+    let stdout = std::io::stdout();
+    let mut output = [PollFd::new(&stdout, PollFlags::empty())];
+    match poll(&mut output, Some(&pause)) {
+        Ok(_) | Err(Errno::INTR) => {}
+        Err(errno) => return Err(errno).context("waiting for events"),
+    }
+    let gone = PollFlags::ERR | PollFlags::NVAL;
+    Ok(output[0].revents().intersects(gone))
 }
 
 /// The policy's names for keys.

@@ -27,10 +27,10 @@ pub fn run(args: &StatusArgs) -> anyhow::Result<Outcome> {
     } else {
         print(&as_text(&status));
     }
-    Ok(if status.effective == Some(false) {
-        Outcome::No
-    } else {
+    Ok(if status.is_whole() {
         Outcome::Yes
+    } else {
+        Outcome::No
     })
 }
 
@@ -44,7 +44,8 @@ fn mode(mode: Mode) -> &'static str {
 fn as_json(status: &Status) -> Value {
     json!({
         "mode": mode(status.mode),
-        "effective": status.effective,
+        "missing_hooks": status.missing_hooks,
+        "ftrace_off": status.ftrace_off,
         "started": humantime::format_rfc3339_seconds(status.started).to_string(),
         "events": status.events,
         "lost_events": status.lost_events,
@@ -119,10 +120,19 @@ fn as_text(status: &Status) -> String {
         )
         .expect(TO_STRING);
     }
-    if status.effective == Some(false) {
+    if !status.missing_hooks.is_empty() {
+        writeln!(
+            text,
+            "attention: somebody took hooks away ({}): what they decided is open; \
+             type 'bpftrust release' and 'bpftrust enforce'",
+            status.missing_hooks.join(", ")
+        )
+        .expect(TO_STRING);
+    }
+    if status.ftrace_off {
         text.push_str(
-            "attention: bpf() is NOT refused: somebody took the hooks away, or switched them off \
-             (kernel.ftrace_enabled); type 'bpftrust release' and 'bpftrust enforce'\n",
+            "attention: kernel.ftrace_enabled is 0, so no hook decides anything; \
+             type 'sysctl kernel.ftrace_enabled=1'\n",
         );
     }
     if status.images.iter().any(|image| image.adopted) {
