@@ -26,14 +26,6 @@ pub fn rejection(output: &str) -> Option<String> {
     excerpt(output, |line| line.contains(VERIFIER_REJECTION))
 }
 
-/// Whether the kernel died of QEMU's known fault: patching a static key while
-/// the other CPU runs over it, seen with `tcg,thread=multi` in about one boot
-/// of a hundred, always before the first process.
-pub fn is_known_emulator_fault(log: &str) -> bool {
-    log.lines()
-        .any(|line| line.contains("Oops: int3") || line.contains("int3: 0000"))
-}
-
 /// The last lines of `log`, for an error that has nothing better to show.
 pub fn tail(log: &str) -> String {
     let lines: Vec<&str> = log.lines().collect();
@@ -72,12 +64,6 @@ mod tests {
         for sign in SIGNS {
             assert!(trouble(&format!("[1] x {sign} y")).is_some(), "{sign}");
         }
-    }
-
-    #[test]
-    fn only_the_known_fault_is_forgiven() {
-        assert!(is_known_emulator_fault("[ 1.0] Oops: int3: 0000 [#1] SMP"));
-        assert!(!is_known_emulator_fault("[ 1.0] Oops: 0002 [#1] SMP"));
     }
 
     #[test]

@@ -60,18 +60,8 @@ pub enum Event {
 
 impl Run<'_> {
     /// Boots, hands everything that the guest tells to `on_event`, and returns
-    /// when the guest is off. A guest that QEMU's known fault kills before its
-    /// first process is started once more.
+    /// when the guest is off.
     pub fn run(&self, mut on_event: impl FnMut(Event)) -> Result<Ended> {
-        let ended = self.once(&mut on_event)?;
-        if ended.boot_time.is_none() && log::is_known_emulator_fault(&ended.log) {
-            eprintln!("the emulator's known fault (int3 while booting): starting once more");
-            return self.once(&mut on_event);
-        }
-        Ok(ended)
-    }
-
-    fn once(&self, on_event: &mut impl FnMut(Event)) -> Result<Ended> {
         let dir = tempfile::tempdir().context("cannot make a temporary directory")?;
         let initramfs = dir.path().join("initramfs");
         let console = dir.path().join("console");
@@ -101,7 +91,7 @@ impl Run<'_> {
             trouble: None,
             log: String::new(),
         };
-        let hung = self.follow(&mut qemu, &job, start, &mut ended, on_event)?;
+        let hung = self.follow(&mut qemu, &job, start, &mut ended, &mut on_event)?;
         // Asked to end before its log is read, so that the log is whole.
         let said = qemu.end()?;
         let bytes = fs::read(&console).unwrap_or_default();
