@@ -128,6 +128,15 @@ int BPF_PROG(bt_exit, struct task_struct *task)
 	return 0;
 }
 
+/* Reports a refusal, if @reason is one. In audit mode nothing is refused. */
+static __always_inline bool refuse(u8 action, u8 reason, u32 subject, struct bt_image *image)
+{
+	if (reason == BT_REASON_NONE)
+		return false;
+	report(action, BT_OUTCOME_DENIED, reason, subject, image);
+	return !audit;
+}
+
 /* Reports an allowed command once per image: a map is read often. */
 static __always_inline void report_allowed(struct bt_image *image, u32 command)
 {
@@ -147,15 +156,11 @@ int BPF_PROG(bt_bpf, int command)
 		return 0;
 	standing = standing_of_current();
 	reason = decide(&standing, command);
-	if (reason == BT_REASON_NONE) {
-		if (standing.image)
-			report_allowed(standing.image, command);
-		return 0;
-	}
-	report(BT_ACTION_BPF, BT_OUTCOME_DENIED, reason, command, standing.image);
-	if (audit)
-		return 0;
-	DENY_BLOCK();
+	if (refuse(BT_ACTION_BPF, reason, command, standing.image))
+		DENY_BLOCK();
+	if (reason == BT_REASON_NONE && standing.image)
+		report_allowed(standing.image, command);
+	return 0;
 }
 
 /*
@@ -217,13 +222,9 @@ int BPF_PROG(bt_trace, struct task_struct *child, unsigned int mode)
 	target = standing_of(argument(ctx, 0));
 	tracer = standing_of_current();
 	reason = may_trace(&tracer, &target);
-	if (reason == BT_REASON_NONE)
-		return 0;
-	report(BT_ACTION_TRACE, BT_OUTCOME_DENIED, reason, BPF_CORE_READ(child, tgid),
-	       tracer.image);
-	if (audit)
-		return 0;
-	DENY_BLOCK();
+	if (refuse(BT_ACTION_TRACE, reason, BPF_CORE_READ(child, tgid), tracer.image))
+		DENY_BLOCK();
+	return 0;
 }
 
 SEC("lsm/ptrace_traceme")
@@ -235,13 +236,9 @@ int BPF_PROG(bt_traceme, struct task_struct *parent)
 	target = standing_of_current();
 	tracer = standing_of(argument(ctx, 0));
 	reason = may_trace(&tracer, &target);
-	if (reason == BT_REASON_NONE)
-		return 0;
-	report(BT_ACTION_TRACE, BT_OUTCOME_DENIED, reason, BPF_CORE_READ(parent, tgid),
-	       target.image);
-	if (audit)
-		return 0;
-	DENY_BLOCK();
+	if (refuse(BT_ACTION_TRACE, reason, BPF_CORE_READ(parent, tgid), target.image))
+		DENY_BLOCK();
+	return 0;
 }
 
 SEC("lsm/inode_post_setxattr")

@@ -189,7 +189,7 @@ pub const RULES: &[(&str, &str, &str, &str, &str)] = &[
     (
         "a refusal is not reported",
         "guard.bpf.c",
-        "\treport(BT_ACTION_BPF, BT_OUTCOME_DENIED, reason, command, standing.image);\n",
+        "\treport(action, BT_OUTCOME_DENIED, reason, subject, image);\n",
         "",
         "events::a_refusal_tells_who_and_why",
     ),
@@ -203,8 +203,8 @@ pub const RULES: &[(&str, &str, &str, &str, &str)] = &[
     (
         "audit mode refuses",
         "guard.bpf.c",
-        "\treport(BT_ACTION_BPF, BT_OUTCOME_DENIED, reason, command, standing.image);\n\tif (audit)\n\t\treturn 0;\n",
-        "\treport(BT_ACTION_BPF, BT_OUTCOME_DENIED, reason, command, standing.image);\n",
+        "\treturn !audit;",
+        "\treturn true;",
         "audit::nothing_is_refused_and_the_event_says_what_would_be",
     ),
 ];
