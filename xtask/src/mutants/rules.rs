@@ -30,7 +30,7 @@ pub const RULES: &[(&str, &str, &str, &str, &str)] = &[
         "verdict.h",
         "\tu16 kind; /*",
         "\tu8 kind; /*",
-        "bare::a_kind_that_was_cut_off_makes_no_loader",
+        "signature::for_another_kind_makes_no_loader",
     ),
     (
         "a bare signature needs no word of the policy",
