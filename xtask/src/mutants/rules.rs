@@ -169,7 +169,7 @@ pub const RULES: &[(&str, &str, &str, &str, &str)] = &[
         "what runs already is not marked",
         "guard.bpf.c",
         "\t\tmark(task);",
-        "\t\t(void)task;",
+        "\t\tif (0)\n\t\t\tmark(task);",
         "before::a_loader_from_before_is_refused_until_it_executes_again",
     ),
     (
