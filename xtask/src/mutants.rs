@@ -81,14 +81,20 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let mut survivors = Vec::new();
     for (number, mutant) in mutants.iter().enumerate() {
         println!("\n{} of {}: {}", number + 1, mutants.len(), mutant.name);
-        let directory = mutant.write()?;
-        let tests = BTreeSet::from([mutant.test.as_str()]);
-        if failed_tests(&arguments.kernel, &directory, &tests)?.contains(&mutant.test) {
-            println!("noticed by {}", mutant.test);
-        } else {
-            println!("NOT NOTICED by {}", mutant.test);
-            survivors.push(mutant.name.as_str());
+        let failed = mutant.write().and_then(|directory| {
+            let tests = BTreeSet::from([mutant.test.as_str()]);
+            failed_tests(&arguments.kernel, &directory, &tests)
+        });
+        match failed {
+            Ok(failed) if failed.contains(&mutant.test) => {
+                println!("noticed by {}", mutant.test);
+                continue;
+            }
+            Ok(_) => println!("NOT NOTICED by {}", mutant.test),
+            // One that can't be built says nothing about the tests.
+            Err(error) => println!("NOT TRIED: {error:#}"),
         }
+        survivors.push(mutant.name.as_str());
     }
     println!(
         "\n{} mutants, {} noticed",
