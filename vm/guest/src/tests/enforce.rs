@@ -29,7 +29,7 @@ pub const GROUP: Group = Group {
         test!(released_nothing_is_left),
         test!(status_says_what_there_is),
         test!(without_bpffs_it_says_what_to_mount),
-        test!(a_keyring_that_is_gone_is_a_no_for_ever),
+        test!(a_keyring_that_is_gone_verifies_nothing_new),
         test!(a_cleared_keyring_is_a_no_and_release_still_works),
     ],
 };
@@ -385,7 +385,7 @@ fn without_bpffs_it_says_what_to_mount(guest: &mut Guest) -> Result<()> {
 }
 
 /// The kept verdict of a file outlives the ring; a new one can't be had.
-fn a_keyring_that_is_gone_is_a_no_for_ever(guest: &mut Guest) -> Result<()> {
+fn a_keyring_that_is_gone_verifies_nothing_new(guest: &mut Guest) -> Result<()> {
     start(guest)?;
     let kept = signed_probe(guest, "kept")?;
     let fresh = signed_probe(guest, "fresh")?;
