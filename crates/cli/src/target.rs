@@ -10,6 +10,7 @@ use std::io::Seek;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, ensure};
+use bpftrust_host::Mount;
 use bpftrust_signature::{FileSignature, XATTR};
 use bpftrust_verity::{self as verity, Descriptor, Digest, Parameters};
 use rustix::fs::{XattrFlags, fgetxattr, fremovexattr, fsetxattr};
@@ -17,7 +18,7 @@ use rustix::io::Errno;
 
 use crate::advice::{advised, quoted};
 use crate::input::open_regular;
-use crate::mount::Mount;
+use crate::mount;
 
 /// The largest value of any xattr, `XATTR_SIZE_MAX`, in bytes.
 const XATTR_SIZE_MAX: usize = 65536;
@@ -174,7 +175,7 @@ impl Target {
     fn explain(&self, error: verity::Error) -> anyhow::Error {
         use verity::Error as E;
         let path = quoted(&self.path);
-        let mount = Mount::of(&self.file);
+        let mount = mount::holding(&self.file);
         let point = mount
             .as_ref()
             .map_or_else(|| "/".into(), |mount| quoted(&mount.point));
@@ -196,7 +197,7 @@ impl Target {
     /// What an error number of setting the xattr means.
     fn explain_xattr(&self, errno: Errno, size: usize) -> anyhow::Error {
         let path = quoted(&self.path);
-        let mount = Mount::of(&self.file);
+        let mount = mount::holding(&self.file);
         let point = mount
             .as_ref()
             .map_or_else(|| "/".into(), |mount| quoted(&mount.point));

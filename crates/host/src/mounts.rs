@@ -10,6 +10,8 @@ use crate::{Root, Unknown};
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Mount {
+    /// Its number, as statx(2) gives it for a file (`stx_mnt_id`).
+    pub id: u64,
     /// Where it is.
     pub point: PathBuf,
     /// The type of its file system, as for `mount -t`.
@@ -25,7 +27,8 @@ impl Mount {
     /// number of tags, a dash, type, source, options of the superblock.
     fn parse(line: &[u8]) -> Option<Self> {
         let mut fields = line.split(|&byte| byte == b' ');
-        let point = unescape(fields.nth(4)?);
+        let id = std::str::from_utf8(fields.next()?).ok()?.parse().ok()?;
+        let point = unescape(fields.nth(3)?);
         let options = fields.next()?;
         let mut fields = fields.skip_while(|&field| field != b"-").skip(1);
         let kind = String::from_utf8(unescape(fields.next()?)).ok()?;
@@ -37,6 +40,7 @@ impl Mount {
                 .any(|word| word == b"ro")
         });
         Some(Self {
+            id,
             point: OsString::from_vec(point).into(),
             kind,
             source,
@@ -80,9 +84,9 @@ impl Mounts {
             .is_some_and(|mount| mount.point == Path::new(point) && mount.kind == kind)
     }
 
-    /// Whether a file system of this type is mounted anywhere.
-    pub fn has_kind(&self, kind: &str) -> bool {
-        self.0.iter().any(|mount| mount.kind == kind)
+    /// The mount with this number.
+    pub fn numbered(&self, id: u64) -> Option<&Mount> {
+        self.0.iter().find(|mount| mount.id == id)
     }
 }
 
@@ -143,6 +147,27 @@ mod tests {
         assert!(mounts.has("tmpfs", "/usr"));
         assert!(!mounts.has("erofs", "/usr"), "hidden by the one above it");
         assert!(!mounts.has("ext4", "/etc"), "not a mount of its own");
+    }
+
+    #[test]
+    fn a_mount_is_found_by_its_number() {
+        let mounts = mounts(
+            "29 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw,discard\n\
+             36 29 0:30 / /mnt/a\\040b rw - tmpfs none rw\n",
+        );
+        let root = Mount {
+            id: 29,
+            point: "/".into(),
+            kind: "ext4".into(),
+            source: "/dev/vda".into(),
+            read_only: false,
+        };
+        assert_eq!(mounts.numbered(29), Some(&root));
+        assert_eq!(
+            mounts.numbered(36).unwrap().point,
+            PathBuf::from("/mnt/a b")
+        );
+        assert_eq!(mounts.numbered(2), None);
     }
 
     #[test]

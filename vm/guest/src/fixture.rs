@@ -104,9 +104,17 @@ pub fn sign_as(guest: &Guest, key: Key, file: &Path, options: &[&str]) -> Result
     Ok(())
 }
 
+/// The probe as nobody signed it.
+pub const UNSIGNED: &str = "/usr/bin/bpftrust-probe";
+
+/// The words of a line.
+pub fn words(line: &str) -> Vec<&str> {
+    line.split_whitespace().collect()
+}
+
 /// A copy of the probe in the test's directory, signed by [`ACME`].
 pub fn signed_probe(guest: &Guest, name: &str) -> Result<std::path::PathBuf> {
-    let copy = guest.copy("/usr/bin/bpftrust-probe", name)?;
+    let copy = guest.copy(UNSIGNED, name)?;
     sign(guest, ACME, &copy)?;
     Ok(copy)
 }

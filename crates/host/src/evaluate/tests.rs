@@ -51,6 +51,7 @@ fn file_system(
     attributes: Result<bool, Unknown>,
 ) -> FileSystem {
     let mount = Mount {
+        id: 1,
         point: "/".into(),
         kind: "ext4".to_owned(),
         source: OsString::from("/dev/vda"),

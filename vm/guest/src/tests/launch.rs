@@ -1,7 +1,9 @@
 //! How a signed loader is executed: where somebody else would act through it,
 //! it gets no trust.
 
-use crate::fixture::{self, Events, expect_refused, expect_trusted, probe, signed_probe};
+use crate::fixture::{
+    self, Events, UNSIGNED, expect_refused, expect_trusted, probe, signed_probe, words,
+};
 use crate::guest::Guest;
 use crate::process::Program;
 use crate::registry::{Group, RunsOn};
@@ -32,9 +34,6 @@ pub const GROUP: Group = Group {
         test!(trusted_loaders_are_executed_securely),
     ],
 };
-
-/// The probe that nobody signed.
-const UNSIGNED: &str = "/usr/bin/bpftrust-probe";
 
 /// Requires that the signed probe at `program`, executed by the unsigned one
 /// after `actions`, is refused for `reason`, and that the exec's event says so.
@@ -347,9 +346,4 @@ fn trusted_loaders_are_executed_securely(guest: &mut Guest) -> Result<()> {
         );
     }
     Ok(())
-}
-
-/// The words of a line.
-fn words(line: &str) -> Vec<&str> {
-    line.split_whitespace().collect()
 }

@@ -1,7 +1,9 @@
 //! Trust belongs to an address space: what shares one shares its loss, what
 //! forks takes a copy, what executes is decided on anew.
 
-use crate::fixture::{self, Events, expect_refused, expect_trusted, probe, signed_probe};
+use crate::fixture::{
+    self, Events, UNSIGNED, expect_refused, expect_trusted, probe, signed_probe, words,
+};
 use crate::guest::Guest;
 use crate::process::Program;
 use crate::registry::{Group, RunsOn};
@@ -32,9 +34,6 @@ pub const GROUP: Group = Group {
         test!(failed_forks_leave_no_records).within(120),
     ],
 };
-
-/// The probe that nobody signed.
-const UNSIGNED: &str = "/usr/bin/bpftrust-probe";
 
 /// Every way to code that was not signed.
 const UNSIGNED_CODE: &[&str] = &["anonymous-code", "late-code", "patched-code", "personality"];
@@ -310,9 +309,4 @@ fn failed_forks_leave_no_records(guest: &mut Guest) -> Result<()> {
     ensure!(said.matches(": EAGAIN").count() == 200, "{said}");
     ensure!(said.lines().last() == Some("bpf 11: ok"), "{said}");
     expect_as_before(guest, before)
-}
-
-/// The words of a line.
-fn words(line: &str) -> Vec<&str> {
-    line.split_whitespace().collect()
 }

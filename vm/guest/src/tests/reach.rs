@@ -1,7 +1,7 @@
 //! Nobody untrusted reaches into a trusted process, root and its parent
 //! included; everybody else reaches as before.
 
-use crate::fixture::{self, Events, probe, signed_probe};
+use crate::fixture::{self, Events, UNSIGNED, probe, signed_probe};
 use crate::guest::Guest;
 use crate::process::{Background, Program};
 use crate::registry::{Group, RunsOn};
@@ -25,8 +25,6 @@ pub const GROUP: Group = Group {
         test!(a_trusted_parent_may_trace),
     ],
 };
-
-const UNSIGNED: &str = "/usr/bin/bpftrust-probe";
 
 /// Every way to write another process's memory or to take what it has open,
 /// and how the kernel says no to it.

@@ -1,7 +1,7 @@
 //! Every command of `bpf()` has its row in the guard's table, and each row its
 //! test here: refused to the unsigned, allowed to the signed.
 
-use crate::fixture::{self, Events};
+use crate::fixture::{self, Events, UNSIGNED};
 use crate::guest::Guest;
 use crate::registry::{Group, RunsOn, Test};
 use crate::test;
@@ -12,9 +12,6 @@ use std::path::Path;
 
 /// Signed once for all tests of the group.
 const SIGNED: &str = "/work/table-probe";
-
-/// The same program, as nobody signed it.
-const UNSIGNED: &str = "/usr/bin/bpftrust-probe";
 
 /// Numbers of `enum bpf_cmd` with their names: [`NAMES`], and a test for each.
 macro_rules! commands {
