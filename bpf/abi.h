@@ -59,6 +59,18 @@ struct bt_statement {
 	__u32 reserved; /* 0 */
 };
 
+/* What a loader's programs, or it itself, may do beyond commands and types. */
+enum bt_ability {
+	BT_ABILITY_WRITE_USER,	    /* programs write the memory of processes */
+	BT_ABILITY_WRITE_KERNEL,    /* programs change the kernel's state, see kfuncs.txt */
+	BT_ABILITY_OVERRIDE_RETURN, /* programs change what kernel functions return */
+	BT_ABILITY_SEND_SIGNAL,	    /* programs send signals */
+	BT_ABILITY_OTHER_KFUNCS,    /* programs call functions that bpftrust does not know */
+	BT_ABILITY_OWN_CODE,	    /* executable memory that is no file's: a JIT */
+	BT_ABILITY_DELEGATE,	    /* BPF tokens */
+	BT_ABILITY_CHILDREN,	    /* a fork keeps trust */
+};
+
 #define BT_GRANT_MAX 512
 #define BT_SIGNATURE_MAX 3072
 #define BT_STATEMENT_MAX (sizeof(struct bt_statement) + BT_GRANT_MAX)

@@ -40,6 +40,7 @@ const volatile struct {
 	struct bt_envelope envelope;
 	struct bt_statement statement;
 	enum bt_kind kind;
+	enum bt_ability ability;
 	enum bt_reason reason;
 	enum bt_action action;
 	enum bt_outcome outcome;

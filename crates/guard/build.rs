@@ -20,11 +20,12 @@ const SOURCE_VARIABLE: &str = "BPFTRUST_BPF_DIR";
 
 /// The enumerations whose names user space prints, and what their constants
 /// begin with.
-const NAMED: [(&str, &str, &str); 4] = [
+const NAMED: [(&str, &str, &str); 5] = [
     ("bt_reason", "BT_REASON_", "REASONS"),
     ("bt_action", "BT_ACTION_", "ACTIONS"),
     ("bt_outcome", "BT_OUTCOME_", "OUTCOMES"),
     ("bt_command", "BT_COMMAND_", "COMMANDS"),
+    ("bt_ability", "BT_ABILITY_", "ABILITIES"),
 ];
 
 fn main() -> Result<()> {
@@ -71,6 +72,10 @@ fn names(object: &Path) -> Result<String> {
             let short = constant
                 .strip_prefix(prefix)
                 .with_context(|| format!("{constant} begins with {prefix}"))?;
+            // How many there are is no name.
+            if short == "COUNT" {
+                continue;
+            }
             writeln!(
                 text,
                 "    ({}, {:?}),",

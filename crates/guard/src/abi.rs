@@ -119,6 +119,16 @@ pub(crate) fn outcome(value: u8) -> &'static str {
     name_in(names::OUTCOMES, value.into()).unwrap_or("unknown")
 }
 
+/// The names of all commands, with their numbers.
+pub(crate) fn commands() -> &'static [(u32, &'static str)] {
+    names::COMMANDS
+}
+
+/// The names of all abilities, with their numbers.
+pub(crate) fn abilities() -> &'static [(u32, &'static str)] {
+    names::ABILITIES
+}
+
 /// The name of a `bpf()` command, if the policy's table has it.
 pub(crate) fn command(value: u32) -> Option<&'static str> {
     name_in(names::COMMANDS, value)

@@ -142,6 +142,21 @@ pub enum Malformed {
         /// The statement's kind number.
         kind: u16,
     },
+    /// A grant of another form than ours.
+    #[error("its grant has {size} bytes, and only those of 104 are known")]
+    GrantSize {
+        /// What it has, or says that it has, in bytes.
+        size: usize,
+    },
+    /// A version that can't be.
+    #[error("its grant has version {version}, above 2^63 - 1")]
+    GrantVersion {
+        /// The version.
+        version: u64,
+    },
+    /// A grant without a name, or with one that can't be.
+    #[error("the name in its grant is none")]
+    GrantName,
     /// A part of the PKCS#7 is missing or not DER.
     #[error("its PKCS#7 is broken at {part}")]
     Der {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::Malformed;
+use crate::{Grant, Malformed};
 
 /// What a file is. The kind is part of what is signed, so that a file of one
 /// kind never passes as another.
@@ -67,7 +67,7 @@ impl fmt::Display for Kind {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Statement {
     kind: Kind,
-    grant: Vec<u8>,
+    grant: Option<Grant>,
 }
 
 impl Statement {
@@ -82,9 +82,14 @@ impl Statement {
 
     /// A statement without a grant.
     pub fn new(kind: Kind) -> Self {
+        Self { kind, grant: None }
+    }
+
+    /// A statement with one.
+    pub fn with_grant(kind: Kind, grant: Grant) -> Self {
         Self {
             kind,
-            grant: Vec::new(),
+            grant: Some(grant),
         }
     }
 
@@ -93,19 +98,21 @@ impl Statement {
         self.kind
     }
 
-    /// What it may do, in the form of the grant; empty for the policy's default.
-    pub fn grant(&self) -> &[u8] {
-        &self.grant
+    /// What it may do; `None` for the policy's default.
+    pub fn grant(&self) -> Option<&Grant> {
+        self.grant.as_ref()
     }
 
     /// The bytes that are signed and stored.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let grant_size = u16::try_from(self.grant.len()).expect("a grant has at most 512 bytes");
-        let mut bytes = Vec::with_capacity(Self::HEADER + self.grant.len());
+        let grant = self.grant.as_ref().map(Grant::to_bytes);
+        let grant = grant.as_ref().map_or(&[][..], |grant| grant);
+        let grant_size = u16::try_from(grant.len()).expect("a grant has 104 bytes");
+        let mut bytes = Vec::with_capacity(Self::HEADER + grant.len());
         bytes.extend(self.kind.number().to_le_bytes());
         bytes.extend(grant_size.to_le_bytes());
         bytes.extend(0u32.to_le_bytes());
-        bytes.extend(&self.grant);
+        bytes.extend(grant);
         bytes
     }
 
@@ -127,16 +134,18 @@ impl Statement {
         }
         let number = u16::from_le_bytes([kind0, kind1]);
         let kind = Kind::from_number(number).ok_or(Malformed::Kind { kind: number })?;
-        Ok(Self {
-            kind,
-            grant: grant.to_vec(),
-        })
+        let grant = match grant {
+            [] => None,
+            grant => Some(Grant::parse(grant)?),
+        };
+        Ok(Self { kind, grant })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Name, Rights};
 
     #[test]
     fn bytes_are_those_of_the_abi() {
@@ -145,12 +154,16 @@ mod tests {
             assert_eq!(Statement::new(kind).to_bytes(), bytes);
             assert_eq!(Statement::parse(&bytes).unwrap().kind(), kind);
         }
-        let statement = Statement {
-            kind: Kind::Script,
-            grant: vec![9; 300],
+        let grant = Grant {
+            name: Name::new("loader").unwrap(),
+            version: 1,
+            not_after: 0,
+            rights: Rights::NONE,
         };
+        let statement = Statement::with_grant(Kind::Script, grant.clone());
         let bytes = statement.to_bytes();
-        assert_eq!(bytes[..8], [3, 0, 44, 1, 0, 0, 0, 0]);
+        assert_eq!(bytes[..8], [3, 0, 104, 0, 0, 0, 0, 0]);
+        assert_eq!(bytes[8..], grant.to_bytes());
         assert_eq!(Statement::parse(&bytes), Ok(statement));
     }
 
@@ -165,6 +178,10 @@ mod tests {
             (&[0, 0, 0, 0, 0, 0, 0, 0], Malformed::Kind { kind: 0 }),
             (&[6, 0, 0, 0, 0, 0, 0, 0], Malformed::Kind { kind: 6 }),
             (&[1, 1, 0, 0, 0, 0, 0, 0], Malformed::Kind { kind: 257 }),
+            (
+                &[1, 0, 1, 0, 0, 0, 0, 0, 9],
+                Malformed::GrantSize { size: 1 },
+            ),
         ] {
             assert_eq!(Statement::parse(bytes), Err(error), "{bytes:?}");
         }

@@ -4,7 +4,7 @@ use std::io::Read;
 use std::path::Path;
 
 use anyhow::Context;
-use bpftrust_signature::{FileSignature, MAX_SIZE, Malformed, SignedData};
+use bpftrust_signature::{FileSignature, Grant, MAX_SIZE, Malformed, SignedData};
 use serde::Serialize;
 
 use crate::cli::InspectArgs;
@@ -111,7 +111,7 @@ impl Found {
         });
         if let Some(statement) = signature.statement() {
             self.kind = Some(statement.kind().name());
-            self.grant_size = Some(statement.grant().len());
+            self.grant_size = Some(statement.grant().map_or(0, |_| Grant::SIZE));
         }
         self.signed_data(signature.pkcs7());
     }
