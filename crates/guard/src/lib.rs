@@ -11,9 +11,14 @@ mod enforce;
 mod error;
 mod event;
 mod gate;
+mod grant_file;
+mod libbpf_names;
 mod pins;
 mod policy;
+mod rights_text;
+mod source;
 mod status;
+mod vocabulary;
 
 #[allow(
     unsafe_code,
@@ -31,5 +36,8 @@ mod skeleton {
 pub use enforce::{Adopted, Mode, enforce, release, require_root};
 pub use error::{Error, Result};
 pub use event::{Event, History, Item};
+pub use grant_file::GrantFile;
 pub use policy::{POLICY, Policy, PolicyError, Signer};
+pub use source::TextError;
 pub use status::{Image, Key, Status};
+pub use vocabulary::{Vocabulary, Word, describe};

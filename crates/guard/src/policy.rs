@@ -9,7 +9,6 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -18,9 +17,13 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use crate::abi::NAME_SIZE;
+use crate::source::{Source, TextError};
 
 /// Where the policy is unless the command line names another.
 pub const POLICY: &str = "/etc/bpftrust/policy.toml";
+
+/// No policy is larger, in bytes.
+const MAX_SIZE: u64 = 32 * 1024 * 1024;
 
 /// Beside the policy file: what relative certificate paths are relative to.
 const CERTIFICATES: &str = "certificates";
@@ -50,36 +53,9 @@ pub struct Signer {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PolicyError {
-    /// The file can't be read.
-    #[error("can't read the policy {}", path.display())]
-    Read {
-        /// The policy file.
-        path: PathBuf,
-        /// The kernel's answer.
-        #[source]
-        source: io::Error,
-    },
-    /// It is not TOML, or has a key or type that a policy doesn't have.
-    #[error("{} is not a policy", path.display())]
-    Syntax {
-        /// The policy file.
-        path: PathBuf,
-        /// What and where, with line and column.
-        #[source]
-        source: Box<toml::de::Error>,
-    },
-    /// What it says can't be.
-    #[error("{}:{line}:{column}: {problem}", path.display())]
-    Sense {
-        /// The policy file.
-        path: PathBuf,
-        /// Counted from 1.
-        line: usize,
-        /// In characters, counted from 1.
-        column: usize,
-        /// What is wrong there.
-        problem: String,
-    },
+    /// The file can't be read, or what stands in it is wrong.
+    #[error(transparent)]
+    Text(#[from] TextError),
     /// A certificate can't be read or is not fit.
     #[error("{}:{line}:{column}: certificate {} of publisher {publisher:?}", path.display(), certificate.display())]
     Certificate {
@@ -128,15 +104,13 @@ impl Policy {
     /// # Errors
     /// [`PolicyError`], which says where.
     pub fn load(path: &Path) -> Result<Self, PolicyError> {
-        let text = fs::read_to_string(path).map_err(|source| PolicyError::Read {
-            path: path.to_owned(),
-            source,
-        })?;
-        let file = toml::from_str(&text).map_err(|source| PolicyError::Syntax {
-            path: path.to_owned(),
-            source: Box::new(source),
-        })?;
-        Reading { path, text: &text }.policy(file)
+        let source = Source::read(path, MAX_SIZE)?;
+        let file = source.parse()?;
+        Reading {
+            path,
+            source: &source,
+        }
+        .policy(file)
     }
 
     /// Every key that may sign, by publisher.
@@ -148,7 +122,7 @@ impl Policy {
 /// A policy file that is being made sense of.
 struct Reading<'a> {
     path: &'a Path,
-    text: &'a str,
+    source: &'a Source,
 }
 
 impl Reading<'_> {
@@ -193,7 +167,7 @@ impl Reading<'_> {
         publisher: &Publisher,
         path: &Spanned<PathBuf>,
     ) -> Result<Signer, PolicyError> {
-        let (line, column) = self.position(path.span());
+        let (line, column) = self.source.position(path.span());
         let directory = self
             .path
             .parent()
@@ -228,21 +202,6 @@ impl Reading<'_> {
     }
 
     fn problem(&self, span: Range<usize>, problem: impl Into<String>) -> PolicyError {
-        let (line, column) = self.position(span);
-        PolicyError::Sense {
-            path: self.path.to_owned(),
-            line,
-            column,
-            problem: problem.into(),
-        }
-    }
-
-    fn position(&self, span: Range<usize>) -> (usize, usize) {
-        let before = self.text.get(..span.start).unwrap_or_default();
-        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-        (
-            before.matches('\n').count() + 1,
-            before[line_start..].chars().count() + 1,
-        )
+        self.source.problem(span, problem).into()
     }
 }

@@ -140,6 +140,17 @@ impl Rights {
         }
     }
 
+    /// What is in this one alone.
+    pub fn difference(&self, other: &Self) -> Self {
+        Self {
+            commands: self.commands.difference(&other.commands),
+            programs: self.programs.difference(&other.programs),
+            maps: self.maps.difference(&other.maps),
+            attaches: self.attaches.difference(&other.attaches),
+            abilities: self.abilities.difference(&other.abilities),
+        }
+    }
+
     /// The bytes of `struct bt_rights`.
     pub fn to_bytes(&self) -> [u8; Self::SIZE] {
         let [first, second] = self.attaches.words();

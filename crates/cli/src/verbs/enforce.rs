@@ -1,11 +1,12 @@
 //! `bpftrust enforce`.
 
 use std::fmt::Write as _;
+use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use anyhow::{anyhow, bail};
-use bpftrust_guard::{Adopted, Mode, POLICY, Policy, PolicyError};
+use bpftrust_guard::{Adopted, Mode, POLICY, Policy, PolicyError, TextError};
 use bpftrust_host::users::User;
 use bpftrust_host::{Facts, Group, Root, State, evaluate, processes};
 
@@ -134,9 +135,13 @@ fn before(users: &[User], adopted: &[Adopted]) -> String {
 
 fn policy_help(error: &PolicyError) -> Option<&'static str> {
     match error {
-        PolicyError::Read { source, .. } if source.kind() == std::io::ErrorKind::NotFound => Some(
-            "a policy names who may sign, for example: [publisher.acme] certificates = [\"acme.pem\"]",
-        ),
+        PolicyError::Text(TextError::Read { source, .. })
+            if source.kind() == ErrorKind::NotFound =>
+        {
+            Some(
+                "a policy names who may sign, for example: [publisher.acme] certificates = [\"acme.pem\"]",
+            )
+        }
         _ => None,
     }
 }

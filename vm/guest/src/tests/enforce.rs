@@ -159,23 +159,23 @@ fn a_policy_that_makes_no_sense_attaches_nothing(guest: &mut Guest) -> Result<()
     for (text, words) in [
         ("", &["policy.toml:1:1", "no publisher"][..]),
         ("# nobody\n", &["no publisher"]),
-        ("[publisher.acme\n", &["is not a policy", "line 1, column"]),
-        ("\u{0}\u{1}\n", &["is not a policy", "line 1, column"]),
+        ("[publisher.acme\n", &["policy.toml:1:"]),
+        ("\u{0}\u{1}\n", &["policy.toml:1:"]),
         (
             "[publisher.acme]\ncertificates = [\"acme.pem\"]\nbear = 1\n",
-            &["line 3, column 1", "unknown field `bear`"],
+            &["policy.toml:3:1: ", "unknown field `bear`"],
         ),
         (
             "[publishers.acme]\ncertificates = [\"acme.pem\"]\n",
-            &["line 1, column 2", "unknown field `publishers`"],
+            &["policy.toml:1:2: ", "unknown field `publishers`"],
         ),
         (
             "[publisher.acme]\ncertificates = \"acme.pem\"\n",
-            &["line 2, column 16", "invalid type"],
+            &["policy.toml:2:16: ", "invalid type"],
         ),
         (
             "[publisher.acme]\ncertificates = [\"acme.pem\"]\nbare = \"all\"\n",
-            &["line 3, column 8", "unknown variant `all`"],
+            &["policy.toml:3:8: ", "unknown variant `all`"],
         ),
         (
             "[publisher.acme]\ncertificates = []\n",
@@ -197,12 +197,8 @@ fn a_policy_that_makes_no_sense_attaches_nothing(guest: &mut Guest) -> Result<()
         let path = policy(guest, text, &[("acme.pem", &acme)])?;
         expect_rejected(guest, &path, words).with_context(|| format!("{text:?}"))?;
     }
-    expect_rejected(
-        guest,
-        "/nonexistent.toml",
-        &["can't read the policy", "\nhelp: "],
-    )?;
-    expect_rejected(guest, "/etc", &["can't read the policy"])
+    expect_rejected(guest, "/nonexistent.toml", &["can't read", "\nhelp: "])?;
+    expect_rejected(guest, "/etc", &["can't read"])
 }
 
 const ONE: &str = "[publisher.acme]\ncertificates = [\"one.pem\"]\n";
