@@ -147,6 +147,9 @@ pub struct SignArgs {
     /// What the files are: inside what is signed, so that one never passes as the other
     #[arg(long, value_enum, default_value_t = SignKind::Loader)]
     pub kind: SignKind,
+    /// What the loaders may do, and under which name; default is what the policy says
+    #[arg(long, value_name = "FILE.toml", conflicts_with = "bare")]
+    pub grant: Option<PathBuf>,
     /// Sign the digest alone, as `fsverity sign` does
     #[arg(long, conflicts_with = "kind")]
     pub bare: bool,

@@ -8,6 +8,7 @@ mod input;
 mod mount;
 mod output;
 mod parallel;
+mod rights;
 mod target;
 mod tree;
 mod verbs;

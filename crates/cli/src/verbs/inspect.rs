@@ -5,10 +5,11 @@ use std::path::Path;
 
 use anyhow::Context;
 use bpftrust_signature::{FileSignature, Grant, MAX_SIZE, Malformed, SignedData};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::cli::InspectArgs;
 use crate::output::{self, Outcome, escape_bytes, escaped};
+use crate::rights;
 use crate::target::Target;
 
 pub fn run(args: &InspectArgs) -> anyhow::Result<Outcome> {
@@ -45,8 +46,11 @@ struct Found {
     form: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     kind: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    grant_size: Option<usize>,
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "serialize_grant"
+    )]
+    grant: Option<Grant>,
     #[serde(skip_serializing_if = "Option::is_none")]
     key: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -111,7 +115,7 @@ impl Found {
         });
         if let Some(statement) = signature.statement() {
             self.kind = Some(statement.kind().name());
-            self.grant_size = Some(statement.grant().map_or(0, |_| Grant::SIZE));
+            self.grant = statement.grant().cloned();
         }
         self.signed_data(signature.pkcs7());
     }
@@ -137,24 +141,29 @@ impl Found {
     fn text(&self) -> String {
         let size = self.size.map(|size| format!("{size} bytes"));
         let pkcs7_size = self.pkcs7_size.map(|size| format!("{size} bytes"));
-        let grant = self.grant_size.map(|size| match size {
-            0 => "none".to_owned(),
-            size => format!("{size} bytes"),
-        });
         let mut text = format!("{}:\n", self.path);
-        for (name, value) in [
-            ("place", self.place),
-            ("form", self.form),
-            ("kind", self.kind),
-            ("grant", grant.as_deref()),
-            ("key", self.key.as_deref()),
-            ("size", size.as_deref()),
-            ("PKCS#7", pkcs7_size.as_deref()),
-            ("digest", self.digest_algorithm),
-            ("signature", self.signature_algorithm),
-            ("issuer", self.issuer.as_deref()),
-            ("serial", self.serial.as_deref()),
-        ] {
+        let owned = |value: Option<&str>| value.map(str::to_owned);
+        let grant = match (&self.grant, self.form) {
+            (Some(grant), _) => rights::grant_lines(grant),
+            (None, Some("statement")) => vec![("grant", "none".to_owned())],
+            (None, _) => Vec::new(),
+        };
+        let before = [
+            ("place", owned(self.place)),
+            ("form", owned(self.form)),
+            ("kind", owned(self.kind)),
+        ];
+        let grant = grant.into_iter().map(|(name, value)| (name, Some(value)));
+        let behind = [
+            ("key", self.key.clone()),
+            ("size", size),
+            ("PKCS#7", pkcs7_size),
+            ("digest", owned(self.digest_algorithm)),
+            ("signature", owned(self.signature_algorithm)),
+            ("issuer", self.issuer.clone()),
+            ("serial", self.serial.clone()),
+        ];
+        for (name, value) in before.into_iter().chain(grant).chain(behind) {
             if let Some(value) = value {
                 text.push_str(&format!("  {name:<10} {value}\n"));
             }
@@ -164,4 +173,11 @@ impl Found {
         }
         text
     }
+}
+
+fn serialize_grant<S: Serializer>(grant: &Option<Grant>, serializer: S) -> Result<S::Ok, S::Error> {
+    grant
+        .as_ref()
+        .map(rights::grant_as_json)
+        .serialize(serializer)
 }

@@ -5,8 +5,9 @@ use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, anyhow, bail};
-use bpftrust_signature::{FileSignature, Kind, PemSigner, Signer, Statement, sign, verify};
+use anyhow::{Context, anyhow, bail, ensure};
+use bpftrust_guard::GrantFile;
+use bpftrust_signature::{FileSignature, Grant, Kind, PemSigner, Signer, Statement, sign, verify};
 use bpftrust_verity::Digest;
 
 use crate::advice::{advised, quoted};
@@ -22,6 +23,7 @@ use crate::tree::{self, Member, Named};
 pub const SUFFIX: &str = ".bpftrust-sig";
 
 pub fn run(args: &SignArgs) -> anyhow::Result<Outcome> {
+    let grant = grant(args)?;
     let signer = signer(args)?;
     let mut outcome = Outcome::Yes;
     let mut jobs = Vec::new();
@@ -39,11 +41,11 @@ pub fn run(args: &SignArgs) -> anyhow::Result<Outcome> {
     let mut signed = 0;
     parallel::for_each(
         &jobs,
-        |member| sign_member(member, args, &signer, &places),
+        |member| sign_member(member, args, grant.as_ref(), &signer, &places),
         |member, result| match result {
             Ok(Some(done)) => {
                 signed += 1;
-                done.tell(member, args);
+                done.tell(member, args, grant.as_ref());
             }
             Ok(None) => {}
             Err(error) => {
@@ -56,6 +58,18 @@ pub fn run(args: &SignArgs) -> anyhow::Result<Outcome> {
         bail!("nothing there to sign as a {}", kind_name(args));
     }
     Ok(outcome)
+}
+
+fn grant(args: &SignArgs) -> anyhow::Result<Option<Grant>> {
+    let Some(path) = &args.grant else {
+        return Ok(None);
+    };
+    ensure!(
+        args.kind == SignKind::Loader,
+        "--grant says what a loader may do, and --kind {} signs none",
+        kind_name(args)
+    );
+    Ok(Some(GrantFile::load(path)?))
 }
 
 fn signer(args: &SignArgs) -> anyhow::Result<PemSigner> {
@@ -94,14 +108,18 @@ struct Done {
 }
 
 impl Done {
-    fn tell(&self, member: &Member, args: &SignArgs) {
+    fn tell(&self, member: &Member, args: &SignArgs, grant: Option<&Grant>) {
         let path = escaped(&member.path);
+        let name = match grant {
+            Some(grant) => format!(" {} version {}", grant.name, grant.version),
+            None => String::new(),
+        };
         let place = match &self.detached {
             Some(place) => format!(" in {}", escaped(place)),
             None => String::new(),
         };
         output::print(&format!(
-            "{path}: signed as {}{place}, {}\n",
+            "{path}: signed as {}{name}{place}, {}\n",
             kind_name(args),
             self.digest
         ));
@@ -118,6 +136,7 @@ impl Done {
 fn sign_member(
     member: &Member,
     args: &SignArgs,
+    grant: Option<&Grant>,
     signer: &PemSigner,
     places: &Places,
 ) -> anyhow::Result<Option<Done>> {
@@ -130,7 +149,14 @@ fn sign_member(
         target.require_content()?;
         require_kind(&target, args)?;
     }
-    let statement = (!args.bare).then(|| Statement::new(args.kind.into()));
+    let statement = match grant {
+        _ if args.bare => None,
+        None => Some(Statement::new(args.kind.into())),
+        Some(grant) => {
+            require_newer(&target, grant)?;
+            Some(Statement::with_grant(args.kind.into(), grant.clone()))
+        }
+    };
     if !args.detached {
         target.require_verity()?;
     }
@@ -154,6 +180,32 @@ fn sign_member(
         }
     };
     Ok(Some(Done { digest, detached }))
+}
+
+/// Refuses to put an older version in place of a newer one.
+fn require_newer(target: &Target, grant: &Grant) -> anyhow::Result<()> {
+    let value = target.xattr()?.unwrap_or_default();
+    let Ok(signature) = FileSignature::parse(&value) else {
+        return Ok(());
+    };
+    let present = signature.statement().and_then(Statement::grant);
+    match present {
+        Some(present) if present.name == grant.name && present.version > grant.version => {
+            Err(advised(
+                anyhow!(
+                    "it is signed as {} version {} already, and the grant has version {}",
+                    present.name,
+                    present.version,
+                    grant.version
+                ),
+                format!(
+                    "raise `version` in the grant: version = {}",
+                    present.version.saturating_add(1).min(Grant::MAX_VERSION)
+                ),
+            ))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Is a file of a directory one of those to sign?
