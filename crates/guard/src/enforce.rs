@@ -9,24 +9,28 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use bpftrust_host::keyring::{Anchor, Keyring};
+use bpftrust_signature::Name;
 use libbpf_rs::query::ProgInfoIter;
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
 use libbpf_rs::{Link, MapCore, MapFlags, MapHandle, ProgramInput};
 use rustix::fs::{FlockOperation, flock, statfs};
 use rustix::io::Errno;
 
-use crate::abi::{ADOPTED, FIRST_IMAGE, KEYS, NAME_SIZE, bt_image, bt_key, bt_state, bytes_of};
+use crate::abi::{ADOPTED, FIRST_IMAGE, NAME_SIZE, bt_image, bt_key, bt_state, bytes_of};
 use crate::clock::Boot;
 use crate::gate::Gate;
 use crate::pins::{BPFFS, HOOKS, Pins, View};
 use crate::skeleton::{GuardSkel, GuardSkelBuilder};
-use crate::{Error, Policy, Result, Signer};
+use crate::{Error, Policy, Result};
 
 /// The keyring that holds one ring for each key of the policy.
 const KEYRING: &str = "bpftrust";
 
 /// `f_type` of bpffs (`include/uapi/linux/magic.h`).
 const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
+
+/// A publisher's name fits its field.
+const _: () = assert!(Name::SIZE == NAME_SIZE);
 
 /// How long the kernel may take to let go of unpinned links: they are freed
 /// asynchronously (`kernel/bpf/syscall.c:bpf_link_put`).
@@ -180,25 +184,18 @@ fn clear_leftovers(pins: &Pins) -> Result<()> {
 
 /// One ring per key, so that a ring that verifies says which key signed.
 fn make_rings(policy: &Policy) -> Result<Vec<bt_key>> {
-    let signers = policy.signers();
-    limit("keys", signers.len(), KEYS)?;
     let parent = Keyring::create(KEYRING, Anchor::User)?;
-    let mut keys: Vec<(bt_key, &Signer)> = Vec::new();
-    for signer in signers {
-        if let Some((_, other)) = keys.iter().find(|(key, _)| key.hint == signer.hint.0) {
-            return Err(Error::SharedKey {
-                first: other.publisher.clone(),
-                second: signer.publisher.clone(),
-                hint: signer.hint,
-            });
-        }
-        let name = format!("{KEYRING}: {} {}", signer.publisher, signer.hint);
+    let mut keys = Vec::new();
+    for (publisher, signer) in policy.signers() {
+        let name = format!("{KEYRING}: {} {}", publisher.name, signer.hint);
         let ring = Keyring::create(&name, Anchor::Ring(&parent))?;
         ring.add_certificate(&name, &signer.certificate)?;
         ring.seal()?;
         let mut key = bt_key {
             ring: ring.serial().number().unsigned_abs(),
-            bare: signer.bare.map_or(0, |kind| kind.number().to_le_bytes()[0]),
+            bare: publisher
+                .bare
+                .map_or(0, |kind| kind.number().to_le_bytes()[0]),
             hint: signer.hint.0,
             ..bt_key::default()
         };
@@ -209,16 +206,11 @@ fn make_rings(policy: &Policy) -> Result<Vec<bt_key>> {
         )?;
         key.public_key[..signer.public_key.len()].copy_from_slice(&signer.public_key);
         key.public_key_size = u16::try_from(signer.public_key.len()).expect("just limited");
-        let publisher = signer.publisher.as_bytes();
-        assert!(
-            publisher.len() < NAME_SIZE,
-            "the policy checks the length of names"
-        );
-        key.publisher[..publisher.len()].copy_from_slice(publisher);
-        keys.push((key, signer));
+        key.publisher = publisher.name.to_bytes();
+        keys.push(key);
     }
     parent.seal()?;
-    Ok(keys.into_iter().map(|(key, _)| key).collect())
+    Ok(keys)
 }
 
 fn limit(what: &'static str, count: usize, limit: usize) -> Result<()> {

@@ -81,16 +81,6 @@ pub enum Error {
         /// How many there may be.
         limit: usize,
     },
-    /// Two publishers have the same key, so that it proves neither.
-    #[error("publishers {first:?} and {second:?} have the same key {hint}")]
-    SharedKey {
-        /// A publisher.
-        first: String,
-        /// Another one.
-        second: String,
-        /// The key.
-        hint: bpftrust_signature::KeyHint,
-    },
     /// A keyring or key operation failed.
     #[error(transparent)]
     Keyring(#[from] bpftrust_host::Error),

@@ -8,6 +8,7 @@
 mod abi;
 mod clock;
 mod enforce;
+mod entitlement;
 mod error;
 mod event;
 mod gate;
@@ -34,10 +35,11 @@ mod skeleton {
 }
 
 pub use enforce::{Adopted, Mode, enforce, release, require_root};
+pub use entitlement::{Denial, Entitlement, Signed};
 pub use error::{Error, Result};
 pub use event::{Event, History, Item};
 pub use grant_file::GrantFile;
-pub use policy::{POLICY, Policy, PolicyError, Signer};
+pub use policy::{Keys, POLICY, Policy, PolicyError, Publisher, Refused, Signer, SystemKeyring};
 pub use source::TextError;
 pub use status::{Image, Key, Status};
 pub use vocabulary::{Vocabulary, Word, describe};

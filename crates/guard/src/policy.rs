@@ -1,61 +1,150 @@
-//! The policy file: whose signatures count on this host.
-//!
-//! ```toml
-//! [publisher.acme]
-//! certificates = ["acme.pem"]     # in certificates/ beside this file
-//! bare = "loader"                 # what a signature of `fsverity sign` means
-//! allow-issuer = false            # take certificates that may issue others
-//! ```
+//! The policy file: whose signatures count on this host, for what, and which do
+//! not. `docs/policy.md` describes it.
 
-use std::collections::BTreeMap;
-use std::fs;
-use std::ops::Range;
+mod reading;
+mod text;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use bpftrust_signature::{Certificate, KeyHint, Kind};
-use serde::Deserialize;
-use toml::Spanned;
+use bpftrust_signature::{KeyHint, Kind, Name, Rights};
+use bpftrust_verity::Digest;
 
-use crate::abi::NAME_SIZE;
+use crate::Mode;
+use crate::abi::KEYS;
 use crate::source::{Source, TextError};
+use reading::Reading;
 
 /// Where the policy is unless the command line names another.
 pub const POLICY: &str = "/etc/bpftrust/policy.toml";
 
-/// No policy is larger, in bytes.
+/// No policy is larger, in bytes, nor is a file with digests.
 const MAX_SIZE: u64 = 32 * 1024 * 1024;
 
-/// Beside the policy file: what relative certificate paths are relative to.
-const CERTIFICATES: &str = "certificates";
-
-/// A policy that holds together: every certificate was read, and is fit.
+/// A policy that holds together: every file that it names was read, no key
+/// stands twice, and nothing in it contradicts its ceiling.
 #[derive(Clone, Debug)]
 pub struct Policy {
-    signers: Vec<Signer>,
+    /// Whether the guard refuses, or only says what it would refuse.
+    pub mode: Mode,
+    /// What nobody's right goes beyond.
+    pub ceiling: Rights,
+    /// What a signature without a grant means.
+    pub fallback: Rights,
+    /// Who may sign, by name.
+    pub publishers: Vec<Publisher>,
+    /// The oldest version that counts, by the loader's name.
+    pub minimum_versions: BTreeMap<Name, u64>,
+    /// What does not count, whoever signed it.
+    pub refused: Refused,
 }
 
-/// A key that may sign, and for whom.
+/// Somebody who may sign.
+#[derive(Clone, Debug)]
+pub struct Publisher {
+    /// The policy's name for him.
+    pub name: Name,
+    /// What no right that he grants goes beyond.
+    pub ceiling: Rights,
+    /// The names that he may sign; `None` for any, and for none at all.
+    pub loaders: Option<BTreeSet<Name>>,
+    /// What a bare signature of his means.
+    pub bare: Option<Kind>,
+    /// How his signatures are known.
+    pub keys: Keys,
+}
+
+/// What a publisher's signatures are verified with.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Keys {
+    /// These keys.
+    Certificates(Vec<Signer>),
+    /// Those that the kernel has.
+    Keyring(SystemKeyring),
+}
+
+/// A keyring of the kernel (`certs/system_keyring.c`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum SystemKeyring {
+    /// Compiled into it: `.builtin_trusted_keys`.
+    Builtin,
+    /// Added by whom those trust: `.secondary_trusted_keys`.
+    Secondary,
+    /// From the firmware: `.platform`.
+    Platform,
+}
+
+impl SystemKeyring {
+    /// Its name in a policy.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Builtin => "builtin",
+            Self::Secondary => "secondary",
+            Self::Platform => "platform",
+        }
+    }
+}
+
+/// A key that may sign.
 #[derive(Clone, Debug)]
 pub struct Signer {
-    /// The policy's name for who holds it.
-    pub publisher: String,
     /// How signatures refer to it.
     pub hint: KeyHint,
     /// Its certificate, in DER.
     pub certificate: Vec<u8>,
     /// The key itself: the certificate's subjectPublicKey (RFC 5280, 4.1).
     pub public_key: Vec<u8>,
-    /// What a bare signature of it means.
-    pub bare: Option<Kind>,
+}
+
+/// What does not count, however it is signed.
+#[derive(Clone, Debug, Default)]
+pub struct Refused {
+    /// The first [`DIGEST_PREFIX`](Self::DIGEST_PREFIX) bytes of files' digests.
+    pub digests: BTreeSet<[u8; Self::DIGEST_PREFIX]>,
+    /// Keys, also of publishers.
+    pub keys: BTreeSet<KeyHint>,
+    /// Names of loaders.
+    pub names: BTreeSet<Name>,
+}
+
+impl Refused {
+    /// Bytes that stand for a digest: all of SHA-256, and half of SHA-512.
+    pub const DIGEST_PREFIX: usize = 32;
+
+    /// What stands for a digest in [`digests`](Self::digests).
+    pub fn prefix(digest: &Digest) -> [u8; Self::DIGEST_PREFIX] {
+        *digest
+            .as_bytes()
+            .first_chunk()
+            .expect("no digest of fs-verity is shorter")
+    }
 }
 
 /// Why a policy is none.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PolicyError {
-    /// The file can't be read, or what stands in it is wrong.
+    /// The policy can't be read, or what stands in it is wrong.
     #[error(transparent)]
     Text(#[from] TextError),
+    /// The file that it names for digests is none.
+    #[error("{}:{line}:{column}: refused digests", path.display())]
+    Digests {
+        /// The policy file.
+        path: PathBuf,
+        /// Counted from 1.
+        line: usize,
+        /// In characters, counted from 1.
+        column: usize,
+        /// What is wrong with the file.
+        #[source]
+        source: TextError,
+    },
     /// A certificate can't be read or is not fit.
     #[error("{}:{line}:{column}: certificate {} of publisher {publisher:?}", path.display(), certificate.display())]
     Certificate {
@@ -73,135 +162,55 @@ pub enum PolicyError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct File {
-    #[serde(default)]
-    publisher: BTreeMap<Spanned<String>, Publisher>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-struct Publisher {
-    certificates: Spanned<Vec<Spanned<PathBuf>>>,
-    bare: Option<Bare>,
-    #[serde(default)]
-    allow_issuer: bool,
-}
-
-#[derive(Clone, Copy, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum Bare {
-    Loader,
-    Library,
+    /// More than the kernel side has room for.
+    #[error("{}: {count} {what} are more than the {limit} that can be", path.display())]
+    TooMany {
+        /// The policy file.
+        path: PathBuf,
+        /// Of what.
+        what: &'static str,
+        /// How many there are.
+        count: usize,
+        /// How many there may be.
+        limit: usize,
+    },
 }
 
 impl Policy {
-    /// Reads a policy and all certificates that it names.
+    /// The most publishers.
+    pub const MAX_PUBLISHERS: usize = 4096;
+    /// The most keys of all publishers.
+    pub const MAX_KEYS: usize = KEYS;
+    /// The most [`rules`](Self::rules).
+    pub const MAX_RULES: usize = 131_072;
+
+    /// Reads a policy and all files that it names.
     ///
     /// # Errors
     /// [`PolicyError`], which says where.
     pub fn load(path: &Path) -> Result<Self, PolicyError> {
         let source = Source::read(path, MAX_SIZE)?;
         let file = source.parse()?;
-        Reading {
-            path,
-            source: &source,
-        }
-        .policy(file)
+        Reading::new(path, &source).policy(file)
     }
 
-    /// Every key that may sign, by publisher.
-    pub fn signers(&self) -> &[Signer] {
-        &self.signers
-    }
-}
-
-/// A policy file that is being made sense of.
-struct Reading<'a> {
-    path: &'a Path,
-    source: &'a Source,
-}
-
-impl Reading<'_> {
-    fn policy(&self, file: File) -> Result<Policy, PolicyError> {
-        let mut signers = Vec::new();
-        if file.publisher.is_empty() {
-            return Err(self.problem(0..0, "no publisher: nobody could sign anything"));
-        }
-        for (name, publisher) in &file.publisher {
-            self.check_name(name)?;
-            if publisher.certificates.get_ref().is_empty() {
-                let problem = format!("publisher {:?} has no certificate", name.get_ref());
-                return Err(self.problem(publisher.certificates.span(), problem));
-            }
-            for certificate in publisher.certificates.get_ref() {
-                signers.push(self.signer(name.get_ref(), publisher, certificate)?);
-            }
-        }
-        Ok(Policy { signers })
-    }
-
-    /// Names go into keyrings, events and status lines.
-    fn check_name(&self, name: &Spanned<String>) -> Result<(), PolicyError> {
-        let text = name.get_ref();
-        let fits = (1..NAME_SIZE).contains(&text.len())
-            && text
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
-        if fits {
-            return Ok(());
-        }
-        let problem = format!(
-            "publisher {text:?}: a name has 1 to {} letters, digits, '-', '_' or '.'",
-            NAME_SIZE - 1
-        );
-        Err(self.problem(name.span(), problem))
-    }
-
-    fn signer(
-        &self,
-        name: &str,
-        publisher: &Publisher,
-        path: &Spanned<PathBuf>,
-    ) -> Result<Signer, PolicyError> {
-        let (line, column) = self.source.position(path.span());
-        let directory = self
-            .path
-            .parent()
-            .unwrap_or(Path::new("."))
-            .join(CERTIFICATES);
-        let file = directory.join(path.get_ref());
-        let unfit = |source| PolicyError::Certificate {
-            path: self.path.to_owned(),
-            line,
-            column,
-            publisher: name.to_owned(),
-            certificate: file.clone(),
-            source,
-        };
-        let bytes = fs::read(&file).map_err(|error| unfit(error.into()))?;
-        let certificate = Certificate::parse(&bytes).map_err(|error| unfit(error.into()))?;
-        if !publisher.allow_issuer {
-            certificate
-                .require_end_entity()
-                .map_err(|error| unfit(error.into()))?;
-        }
-        Ok(Signer {
-            publisher: name.to_owned(),
-            hint: certificate.key_hint(),
-            certificate: certificate.der().to_vec(),
-            public_key: certificate.public_key().to_vec(),
-            bare: publisher.bare.map(|bare| match bare {
-                Bare::Loader => Kind::Loader,
-                Bare::Library => Kind::Library,
-            }),
+    /// Every key that may sign and is not the kernel's own, with its publisher.
+    pub fn signers(&self) -> impl Iterator<Item = (&Publisher, &Signer)> {
+        self.publishers.iter().flat_map(|publisher| {
+            let signers = match &publisher.keys {
+                Keys::Certificates(signers) => &signers[..],
+                Keys::Keyring(_) => &[],
+            };
+            signers.iter().map(move |signer| (publisher, signer))
         })
     }
 
-    fn problem(&self, span: Range<usize>, problem: impl Into<String>) -> PolicyError {
-        self.source.problem(span, problem).into()
+    /// Digests, names and versions that are looked up one by one.
+    pub fn rules(&self) -> usize {
+        let loaders = self.publishers.iter().flat_map(|one| &one.loaders);
+        self.refused.digests.len()
+            + self.refused.names.len()
+            + self.minimum_versions.len()
+            + loaders.map(BTreeSet::len).sum::<usize>()
     }
 }

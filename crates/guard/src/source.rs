@@ -1,6 +1,7 @@
 //! A text file that is read: bounded, and with lines and columns for what is
 //! wrong in it.
 
+use std::fmt;
 use std::fs;
 use std::fs::OpenOptions;
 use std::io::{self, Read};
@@ -10,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use bpftrust_signature::{Grant, Name};
 use rustix::fs::OFlags;
-use serde::Deserialize;
+use serde::de::{self, Deserialize, Deserializer, Visitor};
 
 /// Why a file is not what it should be.
 #[derive(Debug, thiserror::Error)]
@@ -83,6 +84,10 @@ impl Source {
         }
     }
 
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
     /// What the text says as TOML.
     pub(crate) fn parse<'a, T: Deserialize<'a>>(&'a self) -> Result<T, TextError> {
         toml::from_str(&self.text).map_err(|error| {
@@ -134,26 +139,48 @@ pub(crate) fn read_regular(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// Text that is parsed while toml still knows where it stands, so that an error
+/// gets the place of the very string.
+pub(crate) fn parsed<'de, T, D: Deserializer<'de>>(
+    deserializer: D,
+    parse: fn(&str) -> Result<T, String>,
+) -> Result<T, D::Error> {
+    struct Parse<T>(fn(&str) -> Result<T, String>);
+
+    impl<T> Visitor<'_> for Parse<T> {
+        type Value = T;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a string")
+        }
+
+        fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
+            (self.0)(text).map_err(E::custom)
+        }
+    }
+
+    deserializer.deserialize_str(Parse(parse))
+}
+
 /// A name, in a file or as a key of a table.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct NameText(pub(crate) Name);
 
-impl TryFrom<String> for NameText {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        Name::new(&text).map(Self).ok_or_else(|| {
-            format!(
-                "{text:?}: a name has 1 to {} letters, digits, '-', '_' or '.'",
-                Name::SIZE - 1
-            )
+impl<'de> Deserialize<'de> for NameText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        parsed(deserializer, |text| {
+            Name::new(text).map(Self).ok_or_else(|| {
+                format!(
+                    "{text:?}: a name has 1 to {} letters, digits, '-', '_' or '.'",
+                    Name::SIZE - 1
+                )
+            })
         })
     }
 }
 
 /// The version of a grant.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, serde::Deserialize)]
 #[serde(try_from = "i128")]
 pub(crate) struct VersionText(pub(crate) u64);
 
@@ -193,7 +220,7 @@ mod tests {
     #[test]
     fn what_toml_says_has_no_control_characters() {
         let source = Source::new(Path::new("f"), "\"\\u001b[2J\" = 1\n".into());
-        #[derive(Debug, Deserialize)]
+        #[derive(Debug, serde::Deserialize)]
         #[serde(deny_unknown_fields)]
         struct Empty {}
         let error = source.parse::<Empty>().unwrap_err().to_string();

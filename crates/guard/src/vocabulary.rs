@@ -108,9 +108,9 @@ impl Vocabulary {
     fn most_like(self, name: &str) -> Option<&'static str> {
         self.words()
             .iter()
-            .map(|word| (strsim::jaro_winkler(&folded(word.name), name), word.name))
-            .max_by(|(a, _), (b, _)| a.total_cmp(b))
-            .filter(|&(likeness, _)| likeness > 0.7)
+            .map(|word| (strsim::osa_distance(&folded(word.name), name), word.name))
+            .min_by_key(|&(distance, _)| distance)
+            .filter(|&(distance, _)| distance <= 1 + name.len() / 4)
             .map(|(_, name)| name)
     }
 
@@ -187,8 +187,7 @@ impl Vocabulary {
     }
 }
 
-/// Every right that this version has a name for.
-#[cfg(test)]
+/// Every right of these kinds that this version has a name for.
 pub(crate) fn known(kinds: &[Vocabulary]) -> Rights {
     let mut rights = Rights::NONE;
     for kind in kinds {
@@ -261,6 +260,7 @@ mod tests {
     fn a_misspelt_name_leads_to_the_right_one() {
         for (kind, name, nearest) in [
             (Vocabulary::Programs, "tracng", Some("tracing")),
+            (Vocabulary::Programs, "xpd", Some("xdp")),
             (Vocabulary::Programs, "socket-filtr", Some("socket_filter")),
             (Vocabulary::Attaches, "fentry", Some("trace_fentry")),
             (Vocabulary::Maps, "ring_buf", Some("ringbuf")),

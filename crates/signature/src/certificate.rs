@@ -2,6 +2,7 @@
 //! policy.
 
 use std::fmt;
+use std::str::FromStr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use der::asn1::ObjectIdentifier;
@@ -21,8 +22,28 @@ const BASIC_CONSTRAINTS: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29
 
 /// Which key to try: the first 8 bytes of the SHA-256 of a certificate's DER
 /// SubjectPublicKeyInfo. A hint, never evidence.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyHint(pub [u8; 8]);
+
+/// Text that is no key hint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a key (expected 16 hexadecimal digits)")]
+pub struct ParseKeyHintError;
+
+/// Reads what [`Display`](fmt::Display) writes.
+impl FromStr for KeyHint {
+    type Err = ParseKeyHintError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        // from_str_radix would take a sign.
+        let fits = text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let number = u64::from_str_radix(text, 16).map_err(|_| ParseKeyHintError)?;
+        match fits {
+            true => Ok(Self(number.to_be_bytes())),
+            false => Err(ParseKeyHintError),
+        }
+    }
+}
 
 impl fmt::Display for KeyHint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -19,7 +19,7 @@ mod signer;
 mod statement;
 mod verify;
 
-pub use certificate::{Certificate, KeyHint, Validity};
+pub use certificate::{Certificate, KeyHint, ParseKeyHintError, Validity};
 pub use error::{Error, Malformed};
 pub use file_signature::FileSignature;
 pub use generate::Identity;

@@ -27,11 +27,7 @@ pub fn run(args: &EnforceArgs) -> anyhow::Result<Outcome> {
             None => error.into(),
         }
     })?;
-    let mode = if args.audit {
-        Mode::Audit
-    } else {
-        Mode::Enforce
-    };
+    let mode = if args.audit { Mode::Audit } else { policy.mode };
     let adopted = adopt(&args.adopt)?;
     // Before the gate shuts: asking later who uses BPF still works, but who
     // was refused meanwhile may be gone.
@@ -39,7 +35,7 @@ pub fn run(args: &EnforceArgs) -> anyhow::Result<Outcome> {
     require(&facts)?;
     explain(bpftrust_guard::enforce(&policy, mode, &adopted))?;
 
-    let keys = policy.signers().len();
+    let keys = policy.signers().count();
     let mut text = match mode {
         Mode::Enforce => format!("enforcing: {keys} key{} may sign\n", plural(keys)),
         Mode::Audit => format!(

@@ -191,7 +191,7 @@ fn a_policy_that_makes_no_sense_attaches_nothing(guest: &mut Guest) -> Result<()
         ),
         (
             "[publisher.a]\ncertificates = [\"acme.pem\"]\n[publisher.b]\ncertificates = [\"acme.pem\"]\n",
-            &["have the same key"],
+            &["policy.toml:4:17", "has the key"],
         ),
     ] {
         let path = policy(guest, text, &[("acme.pem", &acme)])?;
