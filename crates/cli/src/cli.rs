@@ -39,6 +39,10 @@ pub enum Verb {
     Inspect(InspectArgs),
     /// Ask whether this host can enforce, and what the promise rests on
     Check(CheckArgs),
+    /// Show what a file would be trusted for under a policy, and why
+    Explain(ExplainArgs),
+    /// Look at a policy
+    Policy(PolicyArgs),
     /// Start refusing bpf() to everybody who is not signed
     Enforce(EnforceArgs),
     /// Stop enforcing
@@ -241,10 +245,69 @@ pub struct CheckArgs {
     pub paths: Vec<PathBuf>,
 }
 
+/// Arguments of `explain`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Nothing is executed. What only an exec shows, such as a debugger, a seccomp filter or an interpreter \
+of scripts, is not looked at.
+
+Exit status: 0 all would be trusted, 1 one would not, 2 could not tell.")]
+pub struct ExplainArgs {
+    /// Policy file; default /etc/bpftrust/policy.toml
+    #[arg(long, value_name = "FILE")]
+    pub policy: Option<PathBuf>,
+    /// Judge this detached signature of the one FILE instead of what is on the file; needs no fs-verity
+    #[arg(long, value_name = "SIGNATURE")]
+    pub signature: Option<PathBuf>,
+    /// Print one line of JSON per file
+    #[arg(long)]
+    pub json: bool,
+    /// Executables
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+}
+
+/// Arguments of `policy`.
+#[derive(Debug, Args)]
+#[command(disable_help_subcommand = true)]
+pub struct PolicyArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: PolicyVerb,
+}
+
+/// What `policy` does.
+#[derive(Debug, Subcommand)]
+pub enum PolicyVerb {
+    /// Ask whether a file is a policy that `enforce` would take
+    Check(PolicyCheckArgs),
+    /// Show what a policy means, with everything that it leaves unsaid
+    Show(PolicyShowArgs),
+}
+
+/// Arguments of `policy check`.
+#[derive(Debug, Args)]
+pub struct PolicyCheckArgs {
+    /// Policy file
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+}
+
+/// Arguments of `policy show`.
+#[derive(Debug, Args)]
+pub struct PolicyShowArgs {
+    /// Policy file; default /etc/bpftrust/policy.toml
+    #[arg(long, value_name = "FILE")]
+    pub policy: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// Arguments of `enforce`.
 #[derive(Debug, Args)]
 pub struct EnforceArgs {
-    /// Refuse nothing, report what would be refused
+    /// Refuse nothing, report what would be refused, whatever the policy says
     #[arg(long)]
     pub audit: bool,
     /// Policy file; default /etc/bpftrust/policy.toml

@@ -1,8 +1,9 @@
 //! What to type next after an error of the guard.
 
 use std::io::ErrorKind;
+use std::path::Path;
 
-use bpftrust_guard::Error;
+use bpftrust_guard::{Error, POLICY, Policy, PolicyError, TextError};
 
 use crate::advice::advised;
 
@@ -12,6 +13,27 @@ pub fn explain<T>(result: bpftrust_guard::Result<T>) -> anyhow::Result<T> {
         Some(help) => advised(error, help),
         None => error.into(),
     })
+}
+
+/// Reads a policy: that of this host, unless another is named.
+pub fn load_policy(path: Option<&Path>) -> anyhow::Result<Policy> {
+    Policy::load(path.unwrap_or(Path::new(POLICY))).map_err(advise_policy)
+}
+
+/// Adds to an error of a policy what to type next.
+pub fn advise_policy(error: PolicyError) -> anyhow::Error {
+    let PolicyError::Text(TextError::Read { source, .. }) = &error else {
+        return error.into();
+    };
+    let help = match source.kind() {
+        ErrorKind::NotFound => {
+            "a policy names who may sign, for example: [publisher.acme] \
+             certificates = [\"acme.pem\"]"
+        }
+        ErrorKind::PermissionDenied => "type 'sudo bpftrust …'",
+        _ => return error.into(),
+    };
+    advised(error, help)
 }
 
 fn help(error: &Error) -> Option<&'static str> {

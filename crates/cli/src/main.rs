@@ -38,6 +38,8 @@ fn run(verb: &Verb) -> anyhow::Result<Outcome> {
         Verb::Verify(args) => verbs::verify::run(args),
         Verb::Inspect(args) => verbs::inspect::run(args),
         Verb::Check(args) => verbs::check::run(args),
+        Verb::Explain(args) => verbs::explain::run(args),
+        Verb::Policy(args) => verbs::policy::run(args),
         Verb::Enforce(args) => verbs::enforce::run(args),
         Verb::Release(args) => verbs::release::run(args),
         Verb::Status(args) => verbs::status::run(args),

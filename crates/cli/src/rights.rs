@@ -21,9 +21,13 @@ pub fn end_as_json(grant: &Grant) -> Option<String> {
     (grant.not_after != 0).then(|| moment(grant.not_after))
 }
 
-/// A list for each kind of right: names, and numbers where there is none.
+/// A list for each kind of right: names, and numbers where there is none. It is
+/// `"unlimited"` where every bit is set.
 pub fn rights_as_json(rights: &Rights) -> Map<String, Value> {
     let list = |kind: Vocabulary| {
+        if kind.is_unlimited(rights) {
+            return (kind.label().to_owned(), json!("unlimited"));
+        }
         let entries = kind.numbers(rights).into_iter();
         let entries = entries.map(|number| match kind.name(number) {
             Some(name) => json!(name),

@@ -34,6 +34,17 @@ pub enum Verity {
     Unsupported,
 }
 
+impl Verity {
+    /// What it takes for the content to be frozen, unless it is.
+    pub fn lacking(self) -> Option<&'static str> {
+        match self {
+            Self::Enabled => None,
+            Self::Off => Some("fs-verity is not enabled on the file"),
+            Self::Unsupported => Some("the file system has no fs-verity"),
+        }
+    }
+}
+
 /// What a file holds now.
 #[derive(Clone, Copy, Debug)]
 pub struct Content {

@@ -290,7 +290,18 @@ fn man_pages_and_completions_cover_every_verb() {
     let place = Place::empty();
     place.run(["generate", "--out", "out"]).expect(0);
     for verb in [
-        "keygen", "digest", "sign", "install", "verify", "inspect", "check", "enforce",
+        "keygen",
+        "digest",
+        "sign",
+        "install",
+        "verify",
+        "inspect",
+        "check",
+        "explain",
+        "policy",
+        "policy-check",
+        "policy-show",
+        "enforce",
     ] {
         assert!(
             place.path(&format!("out/bpftrust-{verb}.1")).exists(),

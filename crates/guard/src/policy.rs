@@ -8,6 +8,7 @@ mod text;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use bpftrust_signature::{KeyHint, Kind, Name, Rights};
@@ -174,6 +175,23 @@ pub enum PolicyError {
         /// How many there may be.
         limit: usize,
     },
+}
+
+impl PolicyError {
+    /// Whether it could not be told what stands in a file, the policy or one
+    /// that it names and that is there.
+    pub fn is_unreadable(&self) -> bool {
+        let denied = |error: &io::Error| error.kind() == io::ErrorKind::PermissionDenied;
+        match self {
+            Self::Text(TextError::Read { .. }) => true,
+            Self::Digests {
+                source: TextError::Read { source, .. },
+                ..
+            } => denied(source),
+            Self::Certificate { source, .. } => source.downcast_ref().is_some_and(denied),
+            _ => false,
+        }
+    }
 }
 
 impl Policy {

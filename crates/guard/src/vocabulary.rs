@@ -150,6 +150,12 @@ impl Vocabulary {
         self.set(rights).contains(number)
     }
 
+    /// Whether `rights` has every number of this kind, also those that mean
+    /// nothing yet.
+    pub fn is_unlimited(self, rights: &Rights) -> bool {
+        self.set(rights) == self.set(&Rights::UNLIMITED)
+    }
+
     /// What `rights` has of this kind, as text without spaces: `none`, `all` for
     /// what has names, `unlimited` for every bit; else names, and numbers where
     /// there is none.
@@ -158,7 +164,7 @@ impl Vocabulary {
         if set.is_empty() {
             return "none".into();
         }
-        if set == self.set(&Rights::UNLIMITED) {
+        if self.is_unlimited(rights) {
             return "unlimited".into();
         }
         let mut entries = Vec::new();

@@ -1,32 +1,23 @@
 //! `bpftrust enforce`.
 
 use std::fmt::Write as _;
-use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 
 use anyhow::{anyhow, bail};
-use bpftrust_guard::{Adopted, Mode, POLICY, Policy, PolicyError, TextError};
+use bpftrust_guard::{Adopted, Mode};
 use bpftrust_host::users::User;
 use bpftrust_host::{Facts, Group, Root, State, evaluate, processes};
 
 use crate::advice::advised;
 use crate::cli::EnforceArgs;
-use crate::guard_advice::explain;
+use crate::guard_advice::{explain, load_policy};
 use crate::output::{Outcome, escape_bytes, escaped, print, warn};
 use crate::verbs::check::has_verity;
 
 pub fn run(args: &EnforceArgs) -> anyhow::Result<Outcome> {
     // First, or an ordinary user would be told what he can't see.
     explain(bpftrust_guard::require_root())?;
-    let path = args.policy.as_deref().unwrap_or(Path::new(POLICY));
-    let policy = Policy::load(path).map_err(|error| {
-        let help = policy_help(&error);
-        match help {
-            Some(help) => advised(error, help),
-            None => error.into(),
-        }
-    })?;
+    let policy = load_policy(args.policy.as_deref())?;
     let mode = if args.audit { Mode::Audit } else { policy.mode };
     let adopted = adopt(&args.adopt)?;
     // Before the gate shuts: asking later who uses BPF still works, but who
@@ -127,17 +118,4 @@ fn before(users: &[User], adopted: &[Adopted]) -> String {
         text.push('\n');
     }
     text
-}
-
-fn policy_help(error: &PolicyError) -> Option<&'static str> {
-    match error {
-        PolicyError::Text(TextError::Read { source, .. })
-            if source.kind() == ErrorKind::NotFound =>
-        {
-            Some(
-                "a policy names who may sign, for example: [publisher.acme] certificates = [\"acme.pem\"]",
-            )
-        }
-        _ => None,
-    }
 }

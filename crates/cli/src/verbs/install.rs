@@ -97,26 +97,33 @@ fn install(path: &Path, source: &Path, judges: &Judges) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A signature from a file: one of ours, or the PKCS#7 that `fsverity sign`
-/// wrote. Its shape is good, and nothing more is known.
+/// A signature from a file, with what to type if it does not say whose it is.
 pub fn read_signature(path: &Path, certificates: &[Certificate]) -> anyhow::Result<FileSignature> {
     let bytes = read_regular(path)?;
-    if !SignedData::is_begun_by(&bytes) {
-        let signature = FileSignature::parse(&bytes)?;
-        signature.signed_data()?;
-        return Ok(signature);
-    }
-    if certificates.is_empty() {
+    const HELP: &str = "--certificate CERT.pem gives the certificate of the key";
+    if SignedData::is_begun_by(&bytes) && certificates.is_empty() {
         return Err(advised(
             anyhow!("a bare signature does not say which key made it"),
-            "--certificate CERT.pem gives the certificate of the key",
+            HELP,
         ));
     }
-    import(bytes, certificates).map_err(|refusal| match refusal {
-        Refusal::UnknownCertificate { .. } => advised(
-            refusal,
-            "--certificate CERT.pem gives the certificate of the key",
-        ),
+    parse_signature(bytes, certificates).map_err(|refusal| match refusal {
+        Refusal::UnknownCertificate { .. } => advised(refusal, HELP),
+        Refusal::Malformed(malformed) => malformed.into(),
         refusal => refusal.into(),
     })
+}
+
+/// A signature: one of ours, or the PKCS#7 that `fsverity sign` wrote. Its shape
+/// is good, and nothing more is known.
+pub fn parse_signature(
+    bytes: Vec<u8>,
+    certificates: &[Certificate],
+) -> Result<FileSignature, Refusal> {
+    if SignedData::is_begun_by(&bytes) {
+        return import(bytes, certificates);
+    }
+    let signature = FileSignature::parse(&bytes)?;
+    signature.signed_data()?;
+    Ok(signature)
 }

@@ -12,7 +12,7 @@ use crate::advice::Advise;
 use crate::cli::{CERTIFICATE_DIRECTORY, VerifyArgs};
 use crate::input::{pem_files, read_certificates};
 use crate::output::{self, Outcome, escape_bytes, escaped};
-use crate::target::{Content, Target, Verity};
+use crate::target::{Content, Target};
 use crate::verbs::install::read_signature;
 
 pub fn run(args: &VerifyArgs) -> anyhow::Result<Outcome> {
@@ -157,10 +157,8 @@ fn judge(
 
 /// However good the signature: content that may change is not trusted.
 fn require_verity(answer: &mut Answer, content: &Content) {
-    let place = match content.verity {
-        Verity::Enabled => return,
-        Verity::Off => "fs-verity is not enabled on the file",
-        Verity::Unsupported => "the file system has no fs-verity",
+    let Some(lacking) = content.verity.lacking() else {
+        return;
     };
     let besides = match answer.reason {
         None => "the signature itself is good".to_owned(),
@@ -168,7 +166,7 @@ fn require_verity(answer: &mut Answer, content: &Content) {
     };
     answer.verified = false;
     answer.reason = Some(Reason::NoVerity.name());
-    answer.detail = Some(format!("{place}; {besides}"));
+    answer.detail = Some(format!("{lacking}; {besides}"));
 }
 
 fn refused(path: &Path, refusal: &Refusal) -> Answer {

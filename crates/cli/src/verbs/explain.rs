@@ -1,0 +1,313 @@
+//! `bpftrust explain`: what the kernel side would make of a file's signature
+//! under a policy, without executing the file.
+
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, anyhow, ensure};
+use bpftrust_guard::{Denial, Entitlement, Keys, Policy, Publisher, Signed, Vocabulary};
+use bpftrust_signature::{
+    Certificate, FileSignature, Grant, KeyHint, Kind, Reason, Refusal, Statement, verify,
+};
+use bpftrust_verity::Digest;
+use serde_json::{Map, Value, json};
+
+use crate::advice::advised;
+use crate::cli::ExplainArgs;
+use crate::guard_advice::load_policy;
+use crate::input::read_regular;
+use crate::output::{self, Outcome, escaped};
+use crate::rights::{end, end_as_json, moment, rights_as_json};
+use crate::target::Target;
+use crate::verbs::install::parse_signature;
+
+pub fn run(args: &ExplainArgs) -> anyhow::Result<Outcome> {
+    ensure!(
+        args.signature.is_none() || args.files.len() == 1,
+        "--signature is the signature of one file, and {} are given",
+        args.files.len()
+    );
+    let judge = Judge::new(load_policy(args.policy.as_deref())?)?;
+    let mut outcome = Outcome::Yes;
+    for path in &args.files {
+        match judge.explain(path, args.signature.as_deref()) {
+            Ok(answer) => {
+                if args.json {
+                    output::print_json(&answer.as_json(path));
+                } else {
+                    output::print(&answer.text(path));
+                }
+                outcome = outcome.max(match answer.verdict {
+                    Verdict::Trusted(_) => Outcome::Yes,
+                    Verdict::Refused { .. } => Outcome::No,
+                });
+            }
+            Err(error) => {
+                output::report(&error.context(format!("explaining {}", escaped(path))));
+                outcome = Outcome::Unknown;
+            }
+        }
+    }
+    Ok(outcome)
+}
+
+/// A policy, ready to verify.
+struct Judge {
+    policy: Policy,
+    certificates: Vec<Certificate>,
+    now: u64,
+}
+
+/// What is known of one file.
+#[derive(Default)]
+struct Answer {
+    digest: Option<Digest>,
+    /// Whose key signed it; only if the signature is good.
+    signer: Option<(String, KeyHint)>,
+    grant: Option<Grant>,
+    verdict: Verdict,
+}
+
+enum Verdict {
+    Trusted(Box<Entitlement>),
+    Refused {
+        reason: &'static str,
+        detail: Option<String>,
+    },
+}
+
+impl Default for Verdict {
+    fn default() -> Self {
+        Self::refused(Reason::NoSignature.name(), None)
+    }
+}
+
+impl Verdict {
+    fn refused(reason: &'static str, detail: Option<String>) -> Self {
+        Self::Refused { reason, detail }
+    }
+
+    fn not_good(refusal: &Refusal) -> Self {
+        let detail = format!("{:#}", anyhow::Error::new(refusal.clone()));
+        Self::refused(refusal.reason().name(), Some(detail))
+    }
+
+    fn denied(denial: &Denial) -> Self {
+        let mut detail = denial.to_string();
+        if let Denial::Expired { not_after } = denial {
+            detail = format!("{detail}: {}", moment(*not_after));
+        }
+        Self::refused(denial.reason(), Some(detail))
+    }
+}
+
+impl Judge {
+    fn new(policy: Policy) -> anyhow::Result<Self> {
+        let certificates = policy
+            .signers()
+            .map(|(_, signer)| Certificate::parse(&signer.certificate))
+            .collect::<Result<_, _>>()
+            .context("the policy's certificates")?;
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| since.as_secs());
+        Ok(Self {
+            policy,
+            certificates,
+            now,
+        })
+    }
+
+    fn explain(&self, path: &Path, detached: Option<&Path>) -> anyhow::Result<Answer> {
+        let target = Target::open(path)?;
+        let mut answer = Answer::default();
+        let signature = match (detached, target.xattr()?) {
+            (Some(detached), _) => parse_signature(read_regular(detached)?, &self.certificates),
+            (None, Some(value)) => FileSignature::parse(&value).map_err(Refusal::from),
+            (None, None) => return Ok(answer),
+        };
+        let signature = match signature {
+            Ok(signature) => signature,
+            Err(refusal) => {
+                self.require_known(&refusal)?;
+                answer.verdict = Verdict::not_good(&refusal);
+                return Ok(answer);
+            }
+        };
+        let content = target.content()?;
+        answer.digest = Some(content.digest);
+        if let (None, Some(lacking)) = (detached, content.verity.lacking()) {
+            answer.verdict = Verdict::refused(Reason::NoVerity.name(), Some(lacking.into()));
+            return Ok(answer);
+        }
+        if let Err(refusal) = verify(&signature, &content.digest, &self.certificates) {
+            self.require_known(&refusal)?;
+            answer.verdict = Verdict::not_good(&refusal);
+            return Ok(answer);
+        }
+        let key = signature.key();
+        let (publisher, _) = self
+            .policy
+            .signers()
+            .find(|(_, signer)| signer.hint == key)
+            .expect("its certificate is the policy's");
+        answer.signer = Some((publisher.name.to_string(), key));
+        answer.grant = signature.statement().and_then(Statement::grant).cloned();
+        answer.verdict = match require_loader(signature.statement(), publisher) {
+            Err(detail) => Verdict::refused("wrong-kind", Some(detail)),
+            Ok(()) => {
+                let signed = Signed {
+                    publisher,
+                    key,
+                    digest: &content.digest,
+                    grant: answer.grant.as_ref(),
+                };
+                match self.policy.entitle(&signed, self.now) {
+                    Ok(entitlement) => Verdict::Trusted(Box::new(entitlement)),
+                    Err(denial) => Verdict::denied(&denial),
+                }
+            }
+        };
+        Ok(answer)
+    }
+
+    /// Who is unknown here may be known to a keyring of the kernel.
+    fn require_known(&self, refusal: &Refusal) -> anyhow::Result<()> {
+        let keyring = self
+            .policy
+            .publishers
+            .iter()
+            .find_map(|one| match one.keys {
+                Keys::Keyring(keyring) => Some((keyring, &one.name)),
+                _ => None,
+            });
+        match keyring {
+            Some((keyring, name)) if refusal.reason() == Reason::UnknownKey => Err(advised(
+                anyhow!(
+                    "no certificate of the policy is of its key, and only the kernel can ask the \
+                     {} keyring of publisher {name}",
+                    keyring.name()
+                ),
+                "to see what the kernel says, execute it and type 'bpftrust events'",
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn require_loader(statement: Option<&Statement>, publisher: &Publisher) -> Result<(), String> {
+    match (statement.map(Statement::kind), publisher.bare) {
+        (Some(Kind::Loader), _) | (None, Some(Kind::Loader)) => Ok(()),
+        (Some(kind), _) => Err(format!("it is signed as {kind}")),
+        (None, Some(kind)) => Err(format!(
+            "a bare signature of publisher {} means {kind}",
+            publisher.name
+        )),
+        (None, None) => Err(format!(
+            "a bare signature of publisher {} means nothing",
+            publisher.name
+        )),
+    }
+}
+
+impl Answer {
+    fn text(&self, path: &Path) -> String {
+        let path = escaped(path);
+        let mut text = match &self.verdict {
+            Verdict::Trusted(_) => format!("{path}: yes"),
+            Verdict::Refused { reason, .. } => format!("{path}: no, {reason}"),
+        };
+        if let Some((publisher, key)) = &self.signer {
+            text.push_str(&match &self.grant {
+                Some(grant) => format!(", {} version {}", grant.name, grant.version),
+                None => ", without a grant".to_owned(),
+            });
+            text.push_str(&format!(", signed by {publisher} (key {key})"));
+            if let Some(grant) = &self.grant {
+                text.push_str(&format!(", until {}", end(grant)));
+            }
+        }
+        match &self.verdict {
+            Verdict::Refused {
+                detail: Some(detail),
+                ..
+            } => text.push_str(&format!(": {detail}\n")),
+            Verdict::Refused { detail: None, .. } => text.push('\n'),
+            Verdict::Trusted(entitlement) => {
+                text.push('\n');
+                for kind in Vocabulary::ALL {
+                    text.push_str(&self.right(kind, entitlement));
+                }
+            }
+        }
+        text
+    }
+
+    /// What it may do of one kind, and who said so.
+    fn right(&self, kind: Vocabulary, entitlement: &Entitlement) -> String {
+        let mut text = format!(
+            "  {:<10} {}  ({}",
+            kind.label(),
+            kind.list(&entitlement.rights),
+            self.basis()
+        );
+        for (ceiling, cut) in [
+            ("publisher's", &entitlement.cut_by_publisher),
+            ("policy's", &entitlement.cut_by_policy),
+        ] {
+            if !kind.numbers(cut).is_empty() {
+                let cut = kind.list(cut);
+                text.push_str(&format!("; the {ceiling} ceiling takes {cut}"));
+            }
+        }
+        text.push_str(")\n");
+        text
+    }
+
+    /// Where its rights come from.
+    fn basis(&self) -> &'static str {
+        match self.grant {
+            Some(_) => "grant",
+            None => "default",
+        }
+    }
+
+    fn as_json(&self, path: &Path) -> Value {
+        let mut object = Map::new();
+        let mut put = |key: &str, value: Value| object.insert(key.to_owned(), value);
+        put("path", json!(escaped(path)));
+        put(
+            "trusted",
+            json!(matches!(self.verdict, Verdict::Trusted(_))),
+        );
+        if let Some(digest) = &self.digest {
+            put("digest", json!(digest.to_string()));
+        }
+        if let Some((publisher, key)) = &self.signer {
+            put("publisher", json!(publisher));
+            put("key", json!(key.to_string()));
+        }
+        if let Some(grant) = &self.grant {
+            put("name", json!(grant.name.as_str()));
+            put("version", json!(grant.version));
+            put("not_after", json!(end_as_json(grant)));
+        }
+        match &self.verdict {
+            Verdict::Refused { reason, detail } => {
+                put("reason", json!(reason));
+                put("detail", json!(detail));
+            }
+            Verdict::Trusted(entitlement) => {
+                put("basis", json!(self.basis()));
+                for (key, rights) in [
+                    ("rights", &entitlement.rights),
+                    ("cut_by_publisher", &entitlement.cut_by_publisher),
+                    ("cut_by_policy", &entitlement.cut_by_policy),
+                ] {
+                    put(key, rights_as_json(rights).into());
+                }
+            }
+        }
+        object.into()
+    }
+}

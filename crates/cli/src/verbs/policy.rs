@@ -1,0 +1,181 @@
+//! `bpftrust policy`: what a policy file says, and whether it is one.
+
+use std::fmt::Write as _;
+
+use bpftrust_guard::{Keys, Mode, Policy, Publisher, Signer, Vocabulary};
+use bpftrust_signature::{Certificate, Rights};
+use serde_json::{Value, json};
+
+use crate::cli::{PolicyArgs, PolicyCheckArgs, PolicyShowArgs, PolicyVerb};
+use crate::guard_advice::{advise_policy, load_policy};
+use crate::output::{self, Outcome, escape_bytes, escaped, print, print_json};
+use crate::rights::{rights_as_json, rights_lines};
+
+pub fn run(args: &PolicyArgs) -> anyhow::Result<Outcome> {
+    match &args.verb {
+        PolicyVerb::Check(args) => Ok(check(args)),
+        PolicyVerb::Show(args) => show(args),
+    }
+}
+
+fn check(args: &PolicyCheckArgs) -> Outcome {
+    match Policy::load(&args.file) {
+        Ok(policy) => {
+            print(&format!(
+                "{}: good, {}, {}, {}\n",
+                escaped(&args.file),
+                counted(policy.publishers.len(), "publisher"),
+                counted(policy.signers().count(), "key"),
+                counted(policy.rules(), "rule"),
+            ));
+            Outcome::Yes
+        }
+        Err(error) => {
+            let outcome = if error.is_unreadable() {
+                Outcome::Unknown
+            } else {
+                Outcome::No
+            };
+            output::report(&advise_policy(error));
+            outcome
+        }
+    }
+}
+
+fn show(args: &PolicyShowArgs) -> anyhow::Result<Outcome> {
+    let policy = load_policy(args.policy.as_deref())?;
+    if args.json {
+        print_json(&as_json(&policy));
+    } else {
+        print(&as_text(&policy));
+    }
+    Ok(Outcome::Yes)
+}
+
+fn as_json(policy: &Policy) -> Value {
+    json!({
+        "mode": mode(policy),
+        "ceiling": rights_as_json(&policy.ceiling),
+        "default": rights_as_json(&policy.fallback),
+        "publishers": policy.publishers.iter().map(publisher_as_json).collect::<Vec<_>>(),
+        "minimum_versions": policy
+            .minimum_versions
+            .iter()
+            .map(|(name, version)| (name.to_string(), json!(version)))
+            .collect::<serde_json::Map<_, _>>(),
+        "refused": {
+            "digests": policy.refused.digests.len(),
+            "keys": policy.refused.keys.len(),
+            "names": policy.refused.names.len(),
+        },
+    })
+}
+
+fn publisher_as_json(publisher: &Publisher) -> Value {
+    let keys = |signers: &[Signer]| {
+        let key =
+            |signer: &Signer| json!({ "key": signer.hint.to_string(), "subject": subject(signer) });
+        signers.iter().map(key).collect::<Vec<_>>()
+    };
+    let (keys, keyring) = match &publisher.keys {
+        Keys::Certificates(signers) => (keys(signers), None),
+        Keys::Keyring(keyring) => (Vec::new(), Some(keyring.name())),
+        _ => (Vec::new(), None),
+    };
+    json!({
+        "name": publisher.name.as_str(),
+        "keys": keys,
+        "keyring": keyring,
+        "loaders": publisher
+            .loaders
+            .as_ref()
+            .map(|names| names.iter().map(|name| name.as_str()).collect::<Vec<_>>()),
+        "bare": publisher.bare.map(|kind| kind.name()),
+        "ceiling": rights_as_json(&publisher.ceiling),
+    })
+}
+
+fn as_text(policy: &Policy) -> String {
+    let mut text = String::new();
+    line(&mut text, "mode", mode(policy));
+    text.push_str("ceiling:\n");
+    ceiling(&mut text, &policy.ceiling);
+    text.push_str("default, for a signature without a grant:\n");
+    for (label, list) in rights_lines(&policy.fallback) {
+        line(&mut text, &format!("  {label}"), &list);
+    }
+    for publisher in &policy.publishers {
+        writeln!(text, "publisher {}:", publisher.name).expect(TO_STRING);
+        match &publisher.keys {
+            Keys::Certificates(signers) => {
+                for signer in signers {
+                    let key = format!("{}  {}", signer.hint, subject(signer));
+                    line(&mut text, "  key", &key);
+                }
+            }
+            Keys::Keyring(keyring) => line(&mut text, "  keyring", keyring.name()),
+            _ => {}
+        }
+        let loaders = publisher.loaders.as_ref().map_or_else(
+            || "any".to_owned(),
+            |names| {
+                let names: Vec<_> = names.iter().map(|name| name.as_str()).collect();
+                names.join(",")
+            },
+        );
+        line(&mut text, "  loaders", &loaders);
+        let bare = publisher.bare.map_or("nothing", |kind| kind.name());
+        line(&mut text, "  bare", bare);
+        ceiling(&mut text, &publisher.ceiling);
+    }
+    if !policy.minimum_versions.is_empty() {
+        text.push_str("minimum versions:\n");
+        for (name, version) in &policy.minimum_versions {
+            line(&mut text, &format!("  {name}"), &version.to_string());
+        }
+    }
+    let refused = format!(
+        "{}, {}, {}",
+        counted(policy.refused.digests.len(), "digest"),
+        counted(policy.refused.keys.len(), "key"),
+        counted(policy.refused.names.len(), "name"),
+    );
+    line(&mut text, "refused", &refused);
+    text
+}
+
+const TO_STRING: &str = "writing to a string can't fail";
+
+fn line(text: &mut String, label: &str, value: &str) {
+    writeln!(text, "{label:<12} {value}").expect(TO_STRING);
+}
+
+/// The kinds of right that a ceiling limits.
+fn ceiling(text: &mut String, rights: &Rights) {
+    if *rights == Rights::UNLIMITED {
+        line(text, "  limits", "nothing");
+    }
+    for kind in Vocabulary::ALL {
+        if !kind.is_unlimited(rights) {
+            line(text, &format!("  {}", kind.label()), &kind.list(rights));
+        }
+    }
+}
+
+fn mode(policy: &Policy) -> &'static str {
+    match policy.mode {
+        Mode::Enforce => "enforce",
+        Mode::Audit => "audit",
+    }
+}
+
+/// Who a certificate is of, as it says itself.
+fn subject(signer: &Signer) -> String {
+    Certificate::parse(&signer.certificate)
+        .map(|certificate| escape_bytes(certificate.subject().as_bytes()))
+        .unwrap_or_default()
+}
+
+fn counted(count: usize, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
