@@ -140,9 +140,9 @@ fn a_policy_is_shown_with_what_it_leaves_unsaid() {
     place
         .run(show)
         .expect(0)
-        .says("mode         enforce\nceiling:\n  limits     nothing\ndefault, ")
+        .says("mode         enforce\nceiling      limits nothing\ndefault, ")
         .says("  abilities  children\npublisher acme:\n  key        ")
-        .says("  loaders    x\n  bare       nothing\n  programs   tracing,60\n")
+        .says("  loaders    x\n  bare       nothing\n  ceiling    programs tracing,60\n")
         .says("publisher kernel:\n  keyring    secondary\n  loaders    any\n")
         .says("minimum versions:\n  x          3\nrefused      0 digests, 0 keys, 2 names\n");
     let run = place.run(show.into_iter().chain(["--json"])).expect(0);

@@ -98,8 +98,7 @@ fn publisher_as_json(publisher: &Publisher) -> Value {
 fn as_text(policy: &Policy) -> String {
     let mut text = String::new();
     line(&mut text, "mode", mode(policy));
-    text.push_str("ceiling:\n");
-    ceiling(&mut text, &policy.ceiling);
+    line(&mut text, "ceiling", &ceiling(&policy.ceiling));
     text.push_str("default, for a signature without a grant:\n");
     for (label, list) in rights_lines(&policy.fallback) {
         line(&mut text, &format!("  {label}"), &list);
@@ -126,7 +125,7 @@ fn as_text(policy: &Policy) -> String {
         line(&mut text, "  loaders", &loaders);
         let bare = publisher.bare.map_or("nothing", |kind| kind.name());
         line(&mut text, "  bare", bare);
-        ceiling(&mut text, &publisher.ceiling);
+        line(&mut text, "  ceiling", &ceiling(&publisher.ceiling));
     }
     if !policy.minimum_versions.is_empty() {
         text.push_str("minimum versions:\n");
@@ -151,14 +150,15 @@ fn line(text: &mut String, label: &str, value: &str) {
 }
 
 /// The kinds of right that a ceiling limits.
-fn ceiling(text: &mut String, rights: &Rights) {
-    if *rights == Rights::UNLIMITED {
-        line(text, "  limits", "nothing");
-    }
-    for kind in Vocabulary::ALL {
-        if !kind.is_unlimited(rights) {
-            line(text, &format!("  {}", kind.label()), &kind.list(rights));
-        }
+fn ceiling(rights: &Rights) -> String {
+    let limited: Vec<_> = Vocabulary::ALL
+        .into_iter()
+        .filter(|kind| !kind.is_unlimited(rights))
+        .map(|kind| format!("{} {}", kind.label(), kind.list(rights)))
+        .collect();
+    match &limited[..] {
+        [] => "limits nothing".into(),
+        limited => limited.join("; "),
     }
 }
 
