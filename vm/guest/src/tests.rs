@@ -12,6 +12,7 @@ pub mod launch;
 pub mod machine;
 pub mod many;
 pub mod place;
+pub mod probe;
 pub mod process;
 pub mod reach;
 pub mod sign;
