@@ -35,8 +35,9 @@
 //! struct-ops-map         makes a map for a congestion control of TCP
 //! load KIND[:TARGET] [CALL]
 //!                        loads a program: types as libbpf calls them, and
-//!                        cgroup_skb_egress, fentry, fexit, fmod_ret, iter,
-//!                        tp_btf, lsm_cgroup; TARGET instead of a harmless one
+//!                        cgroup_skb_egress, xdp_unsaid, fentry, fexit,
+//!                        fmod_ret, iter, tp_btf, lsm_cgroup; TARGET instead of
+//!                        a harmless one
 //! load-inner [CALL]      a program loads a kprobe program
 //! link-create ATTACH     attaches what was loaded last: types as libbpf calls
 //! prog-attach ATTACH     them, to the own cgroup, `lo` or an event

@@ -47,6 +47,11 @@ const REFUSALS: &[(&str, &[&str], &str)] = &[
     ("load-inner override-return", EVERY, "EINVAL"),
     // Not for this type of program; the verifier says so.
     ("load kprobe kfunc:crash_kexec", EVERY, "EACCES"),
+    ("load-inner kfunc:crash_kexec", EVERY, "EACCES"),
+    // No function for programs; the verifier says so.
+    ("load fentry kfunc:schedule", EVERY, "EACCES"),
+    // Zeros name no file system.
+    ("bpf 36", EVERY, "EINVAL"),
     // It came with 6.13: the probe finds no such function.
     (
         "load fentry kfunc:bpf_send_signal_task",
@@ -96,12 +101,13 @@ fn a_map_of_each_type_is_made(_: &mut Guest) -> Result<()> {
     }
     expect(&["map-in-map array_of_maps ringbuf"])?;
     expect(&["map-in-map hash_of_maps array"])?;
-    expect(&["struct-ops-map"])
+    expect(&["struct-ops-map"])?;
+    expect(&["bpf 36"])
 }
 
 fn a_program_of_each_kind_is_loaded(_: &mut Guest) -> Result<()> {
     for kind in words(
-        "socket_filter kprobe sched_cls sched_act tracepoint xdp perf_event cgroup_skb \
+        "socket_filter kprobe sched_cls sched_act tracepoint xdp xdp_unsaid perf_event cgroup_skb \
          cgroup_skb_egress cgroup_sock cgroup_device raw_tracepoint cgroup_sysctl sk_lookup \
          syscall netfilter tp_btf fentry fexit fmod_ret iter lsm lsm_cgroup \
          tp_btf:sched_switch fentry:security_file_open fmod_ret:security_file_open \
@@ -132,7 +138,8 @@ fn calls_are_loaded(_: &mut Guest) -> Result<()> {
         expect(&[&format!("load {kind} {call}")])?;
         expect(&[&format!("load {kind} sub:{call}")])?;
     }
-    expect(&["load kprobe kfunc:crash_kexec"])
+    expect(&["load kprobe kfunc:crash_kexec"])?;
+    expect(&["load fentry kfunc:schedule"])
 }
 
 fn a_call_is_in_the_program_that_is_loaded(guest: &mut Guest) -> Result<()> {
@@ -172,14 +179,16 @@ fn newest_program(guest: &Guest) -> Result<u64> {
 
 fn a_program_loads_a_program(_: &mut Guest) -> Result<()> {
     expect(&["load-inner"])?;
-    for call in words("probe-write-user override-return send-signal sub:send-signal") {
+    for call in
+        words("probe-write-user override-return send-signal sub:send-signal kfunc:crash_kexec")
+    {
         expect(&[&format!("load-inner {call}")])?;
     }
     Ok(())
 }
 
 /// Kinds of program and how they are attached.
-pub const ATTACHES: &[(&str, &str)] = &[
+const ATTACHES: &[(&str, &str)] = &[
     ("cgroup_skb", "link-create cgroup_inet_ingress"),
     ("cgroup_skb", "prog-attach cgroup_inet_ingress"),
     ("cgroup_skb_egress", "link-create cgroup_inet_egress"),
@@ -190,6 +199,8 @@ pub const ATTACHES: &[(&str, &str)] = &[
     ("lsm_cgroup", "link-create lsm_cgroup"),
     ("xdp", "link-create xdp"),
     ("xdp", "xdp-netlink"),
+    ("xdp_unsaid", "link-create xdp"),
+    ("xdp_unsaid", "xdp-netlink"),
     ("sched_cls", "link-create tcx_ingress"),
     ("sched_cls", "link-create tcx_egress"),
     ("sched_cls", "tc-netlink"),
