@@ -26,6 +26,8 @@ pub const GROUPS: &[&Group] = &[
     &tests::launch::GROUP,
     &tests::process::GROUP,
     &tests::reach::GROUP,
+    &tests::grant::GROUP,
+    &tests::ability::GROUP,
     &tests::events::AUDIT,
     &tests::events::GROUP,
 ];
