@@ -104,6 +104,14 @@ pub fn sign_as(guest: &Guest, key: Key, file: &Path, options: &[&str]) -> Result
     Ok(())
 }
 
+/// Signs a file as a loader with this grant.
+pub fn sign_with_grant(guest: &Guest, key: Key, file: &Path, grant: &str) -> Result<()> {
+    let name = file.file_name().context("a file")?.to_string_lossy();
+    let path = guest.write(&format!("{name}.toml"), grant)?;
+    let path = path.to_str().context("a path of ASCII")?;
+    sign_as(guest, key, file, &["--grant", path])
+}
+
 /// The probe as nobody signed it.
 pub const UNSIGNED: &str = "/usr/bin/bpftrust-probe";
 

@@ -15,6 +15,7 @@ mod cgroup;
 mod demo;
 mod envelope;
 mod fixture;
+mod grant;
 mod guest;
 mod pid1;
 mod process;

@@ -27,7 +27,31 @@
 //!                        reaches into a process; `child` is that of `beside`;
 //!                        seize goes on tracing, attach does not
 //! chroot DIR, setuid N, limit-processes N, secure, pid, abort
+//! clock SECONDS          sets the wall clock forward, or back
+//! tai SECONDS            sets how far CLOCK_TAI is ahead of it
+//!
+//! map TYPE               makes a map; types as libbpf calls them
+//! map-in-map OUTER INNER makes a map of maps like one of type INNER
+//! struct-ops-map         makes a map for a congestion control of TCP
+//! load KIND[:TARGET] [CALL]
+//!                        loads a program: types as libbpf calls them, and
+//!                        cgroup_skb_egress, xdp_unsaid, fentry, fexit,
+//!                        fmod_ret, iter, tp_btf, lsm_cgroup; TARGET instead of
+//!                        a harmless one
+//! load-inner [CALL]      a program loads a kprobe program
+//! link-create ATTACH     attaches what was loaded last: types as libbpf calls
+//! prog-attach ATTACH     them, to the own cgroup, `lo` or an event
+//! raw-tracepoint-open NAME
+//!                        or `-`, to what it was loaded for
+//! perf-attach            by ioctl() on a perf event
+//! socket-attach          by setsockopt() on a socket
+//! xdp-netlink, tc-netlink
+//!                        by netlink on `lo`
 //! ```
+//!
+//! A CALL is one that the program makes before it returns: probe-write-user,
+//! override-return, send-signal, send-signal-thread, sysctl-set-new-value,
+//! bprm-opts-set, or `kfunc:NAME`; after `sub:` its second function makes it.
 //!
 //! What only groups others (fork and the like) prints a line only if it fails. A
 //! path where an action should be is passed over: the kernel puts one there when
@@ -38,10 +62,13 @@
 mod errno;
 #[path = "probe/filter.rs"]
 mod filter;
+#[path = "probe/object.rs"]
+mod object;
 #[path = "probe/sys.rs"]
 mod sys;
 
 use rustix::fs::{Mode, OFlags};
+use rustix::time::{ClockId, clock_gettime, clock_settime};
 use std::ffi::CString;
 use std::fs;
 use std::io::{self, Write};
@@ -118,6 +145,9 @@ fn act<'a>(action: &str, rest: &'a [&'a str]) -> Result<&'a [&'a str], Misuse> {
         "abort" => std::process::abort(),
         path if path.starts_with('/') => Ok(rest),
         _ => {
+            if let Some(result) = object::act(action, rest) {
+                return result;
+            }
             let (argument, rest) = argument(action, rest)?;
             if action == "say" {
                 say(argument);
@@ -284,6 +314,8 @@ fn with(action: &str, argument: &str) -> Result<io::Result<()>, Misuse> {
             .map_err(io::Error::from),
         "setuid" => sys::set_uid(number(argument)?),
         "limit-processes" => sys::limit_processes(number(argument)?),
+        "clock" => move_clock(number(argument)?),
+        "tai" => sys::set_tai_offset(number(argument)?),
         _ => return Err(Misuse(format!("cannot {action}"))),
     })
 }
@@ -291,12 +323,18 @@ fn with(action: &str, argument: &str) -> Result<io::Result<()>, Misuse> {
 /// `BPF_PROG_GET_NEXT_ID` says ENOENT where no program is: as good.
 fn bpf(command: u32) -> io::Result<()> {
     const PROG_GET_NEXT_ID: u32 = 11;
-    match sys::bpf(command) {
+    match object::bpf::call(command, &mut object::bpf::Attributes::new()).map(drop) {
         Err(error) if command == PROG_GET_NEXT_ID && error.raw_os_error() == Some(libc::ENOENT) => {
             Ok(())
         }
         result => result,
     }
+}
+
+fn move_clock(seconds: i64) -> io::Result<()> {
+    let mut now = clock_gettime(ClockId::Realtime);
+    now.tv_sec += seconds;
+    Ok(clock_settime(ClockId::Realtime, now)?)
 }
 
 fn until(file: &Path) -> io::Result<()> {

@@ -9,6 +9,7 @@ use std::time::Duration;
 /// Every group of tests, in the order in which they run.
 pub const GROUPS: &[&Group] = &[
     &tests::machine::GROUP,
+    &tests::probe::GROUP,
     &tests::check::GROUP,
     &tests::check::UNSUPPORTED,
     &tests::sign::GROUP,
@@ -25,6 +26,8 @@ pub const GROUPS: &[&Group] = &[
     &tests::launch::GROUP,
     &tests::process::GROUP,
     &tests::reach::GROUP,
+    &tests::grant::GROUP,
+    &tests::ability::GROUP,
     &tests::events::AUDIT,
     &tests::events::GROUP,
 ];

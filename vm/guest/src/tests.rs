@@ -1,5 +1,6 @@
 //! The tests, one file per group.
 
+pub mod ability;
 pub mod bare;
 pub mod before;
 pub mod cache;
@@ -7,11 +8,13 @@ pub mod check;
 pub mod enforce;
 pub mod events;
 pub mod exec;
+pub mod grant;
 pub mod keys;
 pub mod launch;
 pub mod machine;
 pub mod many;
 pub mod place;
+pub mod probe;
 pub mod process;
 pub mod reach;
 pub mod sign;

@@ -31,6 +31,8 @@ const NAMES: &[(i32, &str)] = &[
     (libc::EOPNOTSUPP, "EOPNOTSUPP"),
     (libc::ETIMEDOUT, "ETIMEDOUT"),
     (libc::EKEYREJECTED, "EKEYREJECTED"),
+    // The kernel's own, which some BPF calls let out.
+    (524, "ENOTSUPP"),
 ];
 
 /// `EPERM` and its like; the number or the text of what has no name here.

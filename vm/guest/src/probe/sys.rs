@@ -23,22 +23,6 @@ fn check(result: impl Into<i64>) -> io::Result<i64> {
     }
 }
 
-/// Calls `bpf()` with attributes of zeros.
-pub fn bpf(command: u32) -> io::Result<()> {
-    let mut attributes = [0_u8; 128];
-    // SAFETY: the kernel reads and writes `attributes` only within its length;
-    // the pointers in it are null.
-    check(unsafe {
-        libc::syscall(
-            libc::SYS_bpf,
-            command,
-            attributes.as_mut_ptr(),
-            attributes.len(),
-        )
-    })
-    .map(drop)
-}
-
 /// A child to wait for.
 pub struct Child(libc::pid_t);
 
@@ -401,6 +385,16 @@ pub fn limit_processes(count: libc::rlim_t) -> io::Result<()> {
     };
     // SAFETY: `limit` outlives the call.
     check(unsafe { libc::setrlimit(libc::RLIMIT_NPROC, &raw const limit) }).map(drop)
+}
+
+/// Sets by how many seconds CLOCK_TAI is ahead of CLOCK_REALTIME.
+pub fn set_tai_offset(seconds: libc::c_long) -> io::Result<()> {
+    // SAFETY: zeros are a `timex` that asks for nothing.
+    let mut change: libc::timex = unsafe { std::mem::zeroed() };
+    change.modes = libc::ADJ_TAI;
+    change.constant = seconds;
+    // SAFETY: `change` outlives the call.
+    check(unsafe { libc::adjtimex(&raw mut change) }).map(drop)
 }
 
 /// Was it executed securely (AT_SECURE)?

@@ -1,0 +1,148 @@
+//! What the probe does with BPF objects: maps, programs, and where they are
+//! attached.
+
+mod attach;
+pub mod bpf;
+mod btf;
+mod event;
+mod inner;
+mod instruction;
+mod map;
+mod netlink;
+mod program;
+mod socket;
+
+use crate::{Misuse, argument, tell};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Mutex;
+
+/// A program that was loaded.
+struct Loaded {
+    file: OwnedFd,
+    kind: &'static program::Kind,
+}
+
+/// The last one: what actions attach.
+static LOADED: Mutex<Option<Loaded>> = Mutex::new(None);
+
+/// Runs an action and returns what follows it, if it is one of these.
+pub fn act<'a>(action: &str, rest: &'a [&'a str]) -> Option<Result<&'a [&'a str], Misuse>> {
+    let result = match action {
+        "map" => make_map(rest),
+        "map-in-map" => make_map_in_map(rest),
+        "struct-ops-map" => {
+            tell(action, map::make_struct_ops().map(drop));
+            Ok(rest)
+        }
+        "load" => load(rest),
+        "load-inner" => {
+            let (call, rest) = optional_call(rest);
+            let (words, call) = call.unzip();
+            tell(&join(&[Some(action), words]), inner::load(call));
+            Ok(rest)
+        }
+        "link-create" | "prog-attach" | "raw-tracepoint-open" => attach(action, rest),
+        "perf-attach" | "socket-attach" | "xdp-netlink" | "tc-netlink" => {
+            tell(action, with_loaded(|program| attach_alone(action, program)));
+            Ok(rest)
+        }
+        _ => return None,
+    };
+    Some(result)
+}
+
+/// What is there of these, with spaces between.
+fn join(words: &[Option<&str>]) -> String {
+    let words: Vec<&str> = words.iter().flatten().copied().collect();
+    words.join(" ")
+}
+
+fn shape(name: &str) -> Result<map::Shape, Misuse> {
+    map::shape_of(name).ok_or_else(|| Misuse(format!("no type of map is called {name:?}")))
+}
+
+fn make_map<'a>(rest: &'a [&'a str]) -> Result<&'a [&'a str], Misuse> {
+    let (name, rest) = argument("map", rest)?;
+    tell(&format!("map {name}"), map::make(shape(name)?).map(drop));
+    Ok(rest)
+}
+
+fn make_map_in_map<'a>(rest: &'a [&'a str]) -> Result<&'a [&'a str], Misuse> {
+    let (outer, rest) = argument("map-in-map", rest)?;
+    let (inner, rest) = argument("map-in-map", rest)?;
+    let result = map::make_outer(shape(outer)?, shape(inner)?);
+    tell(&format!("map-in-map {outer} {inner}"), result.map(drop));
+    Ok(rest)
+}
+
+fn load<'a>(rest: &'a [&'a str]) -> Result<&'a [&'a str], Misuse> {
+    let (word, rest) = argument("load", rest)?;
+    let Some((kind, target)) = program::kind_of(word) else {
+        return Err(Misuse(format!("no kind of program is called {word:?}")));
+    };
+    let (call, rest) = optional_call(rest);
+    let (words, call) = call.unzip();
+    let result =
+        program::load_kind(kind, target, call).map(|file| set_loaded(Loaded { file, kind }));
+    tell(&join(&[Some("load"), Some(word), words]), result);
+    Ok(rest)
+}
+
+/// The next word and the call that it means, if it means one.
+fn optional_call<'a>(rest: &'a [&'a str]) -> (Option<(&'a str, program::Call<'a>)>, &'a [&'a str]) {
+    match rest.split_first() {
+        Some((word, after)) => match program::Call::parse(word) {
+            Some(call) => (Some((*word, call)), after),
+            None => (None, rest),
+        },
+        None => (None, rest),
+    }
+}
+
+fn attach<'a>(action: &str, rest: &'a [&'a str]) -> Result<&'a [&'a str], Misuse> {
+    let (word, rest) = argument(action, rest)?;
+    let way = || {
+        attach::attach_of(word)
+            .ok_or_else(|| Misuse(format!("no way to attach is called {word:?}")))
+    };
+    let result = match action {
+        "link-create" => {
+            let way = way()?;
+            with_loaded(|program| attach::link(program, way))
+        }
+        "prog-attach" => {
+            let way = way()?;
+            with_loaded(|program| attach::to_cgroup(program, way))
+        }
+        _ => {
+            let name = (word != "-").then_some(word);
+            with_loaded(|program| attach::to_raw_tracepoint(program, name))
+        }
+    };
+    tell(&format!("{action} {word}"), result);
+    Ok(rest)
+}
+
+fn attach_alone(action: &str, program: &Loaded) -> io::Result<()> {
+    match action {
+        "perf-attach" => event::attach(&event::open(program.kind)?, &program.file),
+        "socket-attach" => socket::attach(&program.file),
+        "xdp-netlink" => netlink::xdp(&program.file),
+        _ => netlink::tc(&program.file),
+    }
+}
+
+fn set_loaded(program: Loaded) {
+    if let Ok(mut loaded) = LOADED.lock() {
+        *loaded = Some(program);
+    }
+}
+
+fn with_loaded(act: impl FnOnce(&Loaded) -> io::Result<()>) -> io::Result<()> {
+    let loaded = LOADED.lock();
+    match loaded.as_deref() {
+        Ok(Some(program)) => act(program),
+        _ => Err(io::Error::other("no program is loaded")),
+    }
+}
