@@ -51,12 +51,26 @@ enum bt_kind {
 /*
  * The signed message is: struct fsverity_formatted_digest (uapi/linux/
  * fsverity.h), then the statement. A statement is this header and grant_size
- * bytes of grant. Today's guard knows no grants and refuses what has one.
+ * bytes of grant: none, or one struct bt_grant.
  */
 struct bt_statement {
 	__u16 kind; /* enum bt_kind */
 	__u16 grant_size;
 	__u32 reserved; /* 0 */
+};
+
+#define BT_NAME_SIZE 32
+
+/*
+ * Sets of the kernel's numbers, a bit each (uapi/linux/bpf.h). What has a
+ * number that no bit stands for is nobody's.
+ */
+struct bt_rights {
+	__u64 commands;	   /* enum bpf_cmd */
+	__u64 programs;	   /* enum bpf_prog_type */
+	__u64 maps;	   /* enum bpf_map_type */
+	__u64 attaches[2]; /* enum bpf_attach_type */
+	__u64 abilities;   /* enum bt_ability */
 };
 
 /* What a loader's programs, or it itself, may do beyond commands and types. */
@@ -69,6 +83,16 @@ enum bt_ability {
 	BT_ABILITY_OWN_CODE,	    /* executable memory that is no file's: a JIT */
 	BT_ABILITY_DELEGATE,	    /* BPF tokens */
 	BT_ABILITY_CHILDREN,	    /* a fork keeps trust */
+};
+
+/* What a signature lets a loader do. */
+struct bt_grant {
+	__u16 size; /* of all this: a larger one is of a form to come */
+	__u16 reserved[3];
+	__u64 version;		 /* at most 2^63 - 1 */
+	__u64 not_after;	 /* seconds since the epoch; 0 for no end */
+	__u8 name[BT_NAME_SIZE]; /* of the loader, NUL-padded; at least one NUL */
+	struct bt_rights rights;
 };
 
 #define BT_GRANT_MAX 512
@@ -101,6 +125,10 @@ enum bt_reason {
 	BT_REASON_WRITABLE_CODE,    /* made memory executable that it can write */
 	BT_REASON_UNKNOWN_COMMAND,  /* a bpf() command newer than this policy */
 	BT_REASON_RESOURCES,	    /* no memory or slot to decide with */
+	BT_REASON_NOT_GRANTED,	    /* beyond what signature and policy allow */
+	BT_REASON_EXPIRED,	    /* the grant's not-after has passed */
+	BT_REASON_TOO_OLD,	    /* a higher version is required, or was seen */
+	BT_REASON_REVOKED,	    /* the policy refuses its digest, key or name */
 };
 
 /* What an event is about. */
@@ -109,6 +137,19 @@ enum bt_action {
 	BT_ACTION_BPF,	    /* bpf() was called */
 	BT_ACTION_TAINT,    /* a trusted address space lost trust */
 	BT_ACTION_TRACE,    /* somebody reached for a trusted process */
+	BT_ACTION_ATTACH,   /* a program was attached without bpf() */
+	BT_ACTION_POLICY,   /* another policy took effect */
+};
+
+/* What a right is asked for: which of the sets of struct bt_rights, and so what
+ * the number beside it means. */
+enum bt_object {
+	BT_OBJECT_NONE,
+	BT_OBJECT_COMMAND,
+	BT_OBJECT_PROGRAM,
+	BT_OBJECT_MAP,
+	BT_OBJECT_ATTACH,
+	BT_OBJECT_ABILITY,
 };
 
 enum bt_outcome {
@@ -122,12 +163,13 @@ enum bt_limit {
 	BT_FIRST_IMAGE = 256, /* images count from here; below, a standing is a bt_reason */
 	BT_ADOPTED = 1024,    /* thread groups at most */
 	BT_EVENTS = 4096,     /* slots of the history */
-	BT_KEYS = 4096,	      /* keys at most */
+	BT_KEYS = 4096,	      /* keys at most, and as many publishers */
+	BT_RULES = 131072,    /* rules at most */
+	BT_KFUNCS = 1024,     /* functions of the kernel that programs may call, at most */
 };
 
 #define BT_DIGEST_MAX 64
 #define BT_COMM_SIZE 16
-#define BT_NAME_SIZE 32
 #define BT_PATH_SIZE 384
 #define BT_PUBLIC_KEY_MAX 552 /* RSA with 4,096 bits takes 526; a multiple of 8 */
 
@@ -154,40 +196,140 @@ struct bt_event {
 	__u8 action;		 /* enum bt_action */
 	__u8 outcome;		 /* enum bt_outcome */
 	__u8 reason;		 /* enum bt_reason */
-	__u8 reserved;		 /* 0 */
+	__u8 object;		 /* enum bt_object: what was not granted */
 	__u8 key[8];		 /* hint of the key that verified the executable, or 0 */
 	struct bt_digest digest; /* of the executable; size 0 without fs-verity */
 	__u8 comm[BT_COMM_SIZE];
 	__u8 path[BT_PATH_SIZE]; /* of the executable, NUL-terminated; cut off from
 				    the front in favour of the name if too long */
-	__u8 padding[4];	 /* 0 */
+	__u32 number;		 /* of the object */
 	__u64 closing;		 /* equals sequence when the record is whole */
 };
 
 /* What one address space may do. Shared by everything that shares it. */
 struct bt_image {
-	__u64 commands; /* bit set of bpf() commands already reported as allowed */
-	__u64 started;	/* nanoseconds, CLOCK_BOOTTIME: its exec */
-	__u32 tasks;	/* threads and CLONE_VM children that share it */
-	__u32 pid;	/* thread group that it was made for */
-	__u8 reason;	/* enum bt_reason: not NONE once trust is lost */
-	__u8 adopted;	/* trusted by the admin's word (--adopt), not by exec */
-	__u8 reserved[2];
+	__u64 reported;	  /* bit set of bpf() commands already reported as allowed */
+	__u64 started;	  /* nanoseconds, CLOCK_BOOTTIME: its exec */
+	__u64 generation; /* of the policy that `rights` follow from; 0 for none yet */
+	__u64 busy;	  /* held by who writes `rights` */
+	__u32 tasks;	  /* threads and CLONE_VM children that share it */
+	__u32 pid;	  /* thread group that it was made for */
+	__u8 reason;	  /* enum bt_reason: not NONE once trust is lost */
+	__u8 adopted;	  /* trusted by the admin's word (--adopt), not by exec */
+	__u8 granted;	  /* `grant` was signed; else the policy's default holds */
+	__u8 own_code;	  /* has used BT_ABILITY_OWN_CODE */
 	struct bt_digest digest;
 	__u8 key[8];
 	__u8 comm[BT_COMM_SIZE];
+	__u8 publisher[BT_NAME_SIZE]; /* who signed, as the policy called him then */
+	struct bt_grant grant;
+	struct bt_rights rights; /* in effect */
 };
 
-/* A key that may sign, found by its hint (struct bt_envelope). */
+/* A program or map that a trusted process made, as readers are shown it. */
+struct bt_owned {
+	__u32 id;		      /* BPF's own; 0 while it has none */
+	__u16 object;		      /* enum bt_object: PROGRAM or MAP */
+	__u16 reserved;		      /* 0 */
+	__u32 type;		      /* enum bpf_prog_type or bpf_map_type */
+	__u32 pid;		      /* thread group that made it */
+	__u8 label[BT_COMM_SIZE];     /* its name in the kernel */
+	__u8 publisher[BT_NAME_SIZE]; /* the owner: who signed the loader, */
+	__u8 loader[BT_NAME_SIZE];    /* and the name that he gave it */
+};
+
+/* ---- the policy, as user space hands it to the kernel side ------------- */
+
+/*
+ * prctl(BT_PRCTL_POLICY, policy, size): another policy takes effect, wholly or
+ * not at all. An LSM hook can't answer 0, so EALREADY says that it is done.
+ */
+enum bt_handover {
+	BT_PRCTL_POLICY = 0x62707400, /* "bpt" */
+	BT_POLICY_MAGIC = 0x4c4f5042, /* "BPOL" */
+	BT_POLICY_FORM = 1,
+};
+
+/*
+ * This header, then `publishers` struct bt_publisher, `keys` struct bt_key and
+ * `rules` struct bt_rule, one behind the other.
+ */
+struct bt_policy {
+	__u32 magic; /* BT_POLICY_MAGIC */
+	__u16 form;  /* BT_POLICY_FORM */
+	__u16 reserved;
+	__u64 generation; /* one more than that of the policy in force */
+	__u32 publishers;
+	__u32 keys;
+	__u32 rules;
+	__u32 audit;		   /* as the guard was started; it can't be changed */
+	struct bt_rights ceiling;  /* no right goes beyond */
+	struct bt_rights fallback; /* what a signature without a grant means */
+};
+
+/* Who holds keys. Named by its place in the policy, from 0 on. */
+struct bt_publisher {
+	__u8 name[BT_NAME_SIZE]; /* NUL-padded */
+	__u8 restricted;	 /* may sign only loaders that a rule names */
+	__u8 reserved[7];
+	struct bt_rights ceiling;
+};
+
+/* Where a key is looked for. */
+enum bt_ring {
+	BT_RING_OWN,	   /* in a keyring that holds it and no other */
+	BT_RING_BUILTIN,   /* the kernel's: .builtin_trusted_keys, */
+	BT_RING_SECONDARY, /* .secondary_trusted_keys, */
+	BT_RING_PLATFORM,  /* .platform */
+};
+
+/*
+ * A key that may sign, found by its hint (struct bt_envelope). For a keyring of
+ * the kernel the hint is the number of the ring and seven zeros: it is asked
+ * where no key has the hint of a signature.
+ */
 struct bt_key {
-	__u32 ring; /* serial of the keyring that holds this key and no other */
-	__u8 bare;  /* enum bt_kind that a bare signature of it means */
-	__u8 lost;  /* the ring is gone: never look it up again */
+	__u32 ring;	 /* serial of the keyring that holds this key and no other */
+	__u8 bare;	 /* enum bt_kind that a bare signature of it means */
+	__u8 lost;	 /* the ring is gone: never look it up again */
+	__u8 place;	 /* enum bt_ring */
+	__u8 refused;	 /* it signs nothing any more */
+	__u32 publisher; /* its place in the policy */
 	__u16 public_key_size;
-	__u8 hint[8];		      /* its own key in the map, for readers */
-	__u8 publisher[BT_NAME_SIZE]; /* NUL-padded */
+	__u16 reserved;	  /* 0 */
+	__u64 generation; /* of the policy that this entry belongs to */
+	__u8 hint[8];
+	__u8 name[BT_NAME_SIZE]; /* the publisher's, for readers */
 	/* subjectPublicKey of its certificate (RFC 5280, 4.1), zero-padded */
 	__u8 public_key[BT_PUBLIC_KEY_MAX];
+};
+
+enum bt_rule_kind {
+	BT_RULE_DIGEST, /* refused: the first 32 bytes of an fs-verity digest */
+	BT_RULE_NAME,	/* a loader's name: the least version in force */
+	BT_RULE_SIGNS,	/* a loader's name that a restricted publisher may sign */
+};
+
+/* The least version of a name that is refused altogether. */
+#define BT_VERSION_REFUSED (~0ULL)
+
+struct bt_rule {
+	__u32 kind;	 /* enum bt_rule_kind */
+	__u32 publisher; /* BT_RULE_SIGNS: its place in the policy; else 0 */
+	__u8 bytes[32];	 /* the digest's beginning, or the name, NUL-padded */
+	__u64 value;	 /* BT_RULE_NAME: the least version; else 0 */
+};
+
+/* One question to the function that decides, and its answer (bt_decide). */
+struct bt_question {
+	struct bt_rights grant;
+	struct bt_rights publisher;
+	struct bt_rights policy;
+	__u32 object; /* enum bt_object */
+	__u32 number;
+	__u32 reason; /* the answer: enum bt_reason */
+	__u32 reserved;
+	struct bt_rights effective; /* the answer */
 };
 
 /* The whole guard's state: one slot. */
@@ -201,14 +343,26 @@ struct bt_state {
 			       trusted task's is its trust, another's its reason */
 	__u64 reasons;	    /* tasks whose entry is a reason, not an image */
 	__u64 refusals[32]; /* by reason */
+	__u64 generation;   /* of the policy in force; 0 before the first */
+	__u64 changed;	    /* nanoseconds, CLOCK_BOOTTIME: when it took effect */
+	__u64 changing;	    /* held by who brings another policy */
+	__u64 clock;	    /* the highest wall time seen, less the time since boot then,
+			       in nanoseconds: so time goes on from there */
 	__u32 audit;
 	__u32 form; /* BT_FORM of the guard that runs */
 };
 
 _Static_assert(sizeof(struct bt_digest) == 68, "bt_digest is packed");
 _Static_assert(sizeof(struct bt_event) % 8 == 0, "bt_event is packed");
-_Static_assert(sizeof(struct bt_image) == 120, "bt_image is packed");
-_Static_assert(sizeof(struct bt_key) == 600, "bt_key is packed");
+_Static_assert(sizeof(struct bt_rights) == 48, "bt_rights is packed");
+_Static_assert(sizeof(struct bt_grant) == 104, "bt_grant is packed");
+_Static_assert(sizeof(struct bt_image) == 320, "bt_image is packed");
+_Static_assert(sizeof(struct bt_owned) == 96, "bt_owned is packed");
+_Static_assert(sizeof(struct bt_policy) == 128, "bt_policy is packed");
+_Static_assert(sizeof(struct bt_publisher) == 88, "bt_publisher is packed");
+_Static_assert(sizeof(struct bt_key) == 616, "bt_key is packed");
+_Static_assert(sizeof(struct bt_rule) == 48, "bt_rule is packed");
+_Static_assert(sizeof(struct bt_question) == 208, "bt_question is packed");
 _Static_assert(sizeof(struct bt_envelope) == 24, "bt_envelope is packed");
 _Static_assert(sizeof(struct bt_statement) == 8, "bt_statement is packed");
 

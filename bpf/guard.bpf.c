@@ -5,13 +5,21 @@
  *   bprm_committed_creds   exec: whatever trust there was ends; the file's
  *                          signature and the circumstances decide anew
  *   task_alloc, task_free  fork: an own record, or a shared one with CLONE_VM
- *   bpf                    every command of bpf(), by one table
+ *   bpf                    every command of bpf(), and what it attaches to
+ *   bpf_map_create,        rights by type, and what a program can do; who made
+ *   bpf_prog_load,         what, until its *_free
+ *   bpf_map_free,
+ *   bpf_prog_free
+ *   file_ioctl,            programs attached without bpf(): perf, XDP and tc by
+ *   file_ioctl_compat,     rtnetlink
+ *   netlink_send
  *   mmap_file,             code that was not signed costs the address space
  *   file_mprotect          its trust
  *   ptrace_access_check,   nobody untrusted reaches into a trusted process
  *   ptrace_traceme
  *   inode_post_setxattr,   a changed signature is judged again
  *   inode_post_removexattr
+ *   task_prctl             another policy takes effect
  *
  * A hook gathers, calls the one function that decides, reports. What can't be
  * decided is refused; an exec never fails because of us, it gets no trust.
@@ -26,12 +34,18 @@
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
 
+/* Each builds on those before it. */
 #include "abi.h"
-#include "image.h"
-#include "launch.h"
-#include "policy.h"
 #include "report.h"
+#include "image.h"
+#include "policy.h"
+#include "entitle.h"
 #include "verdict.h"
+#include "launch.h"
+#include "program.h"
+#include "object.h"
+#include "attach.h"
+#include "apply.h"
 
 char LICENSE[] SEC("license") = "GPL";
 
@@ -45,7 +59,16 @@ const volatile struct {
 	enum bt_action action;
 	enum bt_outcome outcome;
 	enum bt_command command;
+	enum bt_object object;
+	enum bt_ring ring;
+	enum bt_rule_kind rule_kind;
+	enum bt_handover handover;
 	enum bt_limit limit;
+	struct bt_policy policy;
+	struct bt_publisher publisher;
+	struct bt_rule rule;
+	struct bt_owned owned;
+	struct bt_question question;
 } exported;
 
 /*
@@ -75,43 +98,123 @@ static __always_inline u64 argument(void *ctx, u32 index)
 	return value;
 }
 
+/* Of two statements for the same content by one publisher, the higher version
+ * counts: the highest that was ever seen. */
+struct seen_id {
+	u8 digest[32];
+	u8 publisher[BT_NAME_SIZE];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536);
+	__type(key, struct seen_id);
+	__type(value, u64);
+} seen SEC(".maps");
+
+/* How often the highest version may be raised by others meanwhile. */
+#define SEEN_TRIES 8
+
+/* Is its version the highest that was seen? Then that is kept. */
+static __noinline u8 judge_version(const struct bt_image *image)
+{
+	u64 version = image->grant.version, zero = 0, *highest, found;
+	struct seen_id id;
+
+	if (!image->granted)
+		return BT_REASON_NONE;
+	__builtin_memcpy(id.digest, image->digest.bytes, sizeof(id.digest));
+	__builtin_memcpy(id.publisher, image->publisher, sizeof(id.publisher));
+	highest = bpf_map_lookup_elem(&seen, &id);
+	/* Below any other, so that none needs to be remembered. */
+	if (!highest && !version)
+		return BT_REASON_NONE;
+	if (!highest) {
+		bpf_map_update_elem(&seen, &id, &zero, BPF_NOEXIST);
+		highest = bpf_map_lookup_elem(&seen, &id);
+	}
+	if (!highest)
+		return BT_REASON_RESOURCES;
+	for (u32 i = 0; i < SEEN_TRIES; i++) {
+		found = *(volatile u64 *)highest;
+		if (version < found)
+			return BT_REASON_TOO_OLD;
+		if (version == found ||
+		    __sync_val_compare_and_swap(highest, found, version) == found)
+			return BT_REASON_NONE;
+	}
+	return BT_REASON_RESOURCES;
+}
+
+/*
+ * What executing @bprm->file makes of current, into @scratch->image. The answer
+ * is a reason, NONE for trust.
+ */
+static __always_inline u8 judge_exec(struct linux_binprm *bprm, struct scratch *scratch)
+{
+	struct verdict *verdict = &scratch->verdict;
+	struct bt_image *image = &scratch->image;
+	struct bt_rights rights;
+	u8 reason;
+
+	__builtin_memset(image, 0, sizeof(*image));
+	judge_file(bprm->file, scratch);
+	__builtin_memcpy(image->key, verdict->key, sizeof(image->key));
+	if (verdict->reason != BT_REASON_NONE)
+		return verdict->reason;
+	if (verdict->kind != BT_KIND_LOADER)
+		return BT_REASON_WRONG_KIND;
+	reason = launch_reason(bprm);
+	if (reason != BT_REASON_NONE)
+		return reason;
+	measure(bprm->file, &image->digest);
+	image->started = bpf_ktime_get_boot_ns();
+	image->pid = bpf_get_current_pid_tgid() >> 32;
+	bpf_get_current_comm(image->comm, sizeof(image->comm));
+	image->granted = verdict->granted;
+	__builtin_memcpy(&image->grant, &verdict->grant, sizeof(image->grant));
+	reason = refresh(image, &rights);
+	return reason == BT_REASON_NONE ? judge_version(image) : reason;
+}
+
 SEC("lsm.s/bprm_committed_creds")
 int BPF_PROG(bt_exec, struct linux_binprm *bprm)
 {
+	struct decision decision = { .action = BT_ACTION_EXEC, .outcome = BT_OUTCOME_DENIED };
+	struct task_struct *current = bpf_get_current_task_btf();
 	u64 task = bpf_get_current_task();
-	struct bt_image image = {};
-	struct verdict verdict = {};
-	struct standing standing;
+	struct bt_image *image = NULL;
+	struct scratch *scratch = NULL;
 
 	forget_task(task);
-	judge_file(bprm->file, &verdict);
-	if (verdict.reason == BT_REASON_NO_SIGNATURE)
+	decision.reason = look_for_signature(bprm->file);
+	if (decision.reason == BT_REASON_NO_SIGNATURE)
 		return 0;
-	if (verdict.reason == BT_REASON_NONE && verdict.kind != BT_KIND_LOADER)
-		verdict.reason = BT_REASON_WRONG_KIND;
-	if (verdict.reason == BT_REASON_NONE)
-		verdict.reason = launch_reason(bprm);
-	__builtin_memcpy(image.key, verdict.key, sizeof(image.key));
-	if (verdict.reason != BT_REASON_NONE) {
-		set_entry(task, verdict.reason, BPF_ANY);
-		report(BT_ACTION_EXEC, BT_OUTCOME_DENIED, verdict.reason, 0, &image);
-		return 0;
+	if (decision.reason == BT_REASON_NONE) {
+		scratch = bpf_task_storage_get(&scratches, current, NULL,
+					       BPF_LOCAL_STORAGE_GET_F_CREATE);
+		decision.reason = scratch ? judge_exec(bprm, scratch) : BT_REASON_RESOURCES;
 	}
-	image.started = bpf_ktime_get_boot_ns();
-	image.pid = bpf_get_current_pid_tgid() >> 32;
-	bpf_get_current_comm(image.comm, sizeof(image.comm));
-	if (!own_image(task, &image)) {
-		set_entry(task, BT_REASON_RESOURCES, BPF_ANY);
-		report(BT_ACTION_EXEC, BT_OUTCOME_DENIED, BT_REASON_RESOURCES, 0, &image);
-		return 0;
+	if (scratch && decision.reason == BT_REASON_NONE) {
+		image = own_image(task, &scratch->image);
+		if (!image)
+			decision.reason = BT_REASON_RESOURCES;
 	}
-	standing = standing_of(task);
-	if (standing.image)
-		measure(bprm->file, &standing.image->digest);
-	/* The dynamic linker then ignores LD_PRELOAD and its like. */
-	if (!audit)
-		bpf_bprm_opts_set(bprm, BPF_F_BPRM_SECUREEXEC);
-	report(BT_ACTION_EXEC, BT_OUTCOME_ALLOWED, BT_REASON_NONE, 0, standing.image);
+	if (image) {
+		decision.outcome = BT_OUTCOME_ALLOWED;
+		/* The dynamic linker then ignores LD_PRELOAD and its like. */
+		if (!audit)
+			bpf_bprm_opts_set(bprm, BPF_F_BPRM_SECUREEXEC);
+	} else {
+		/* Somebody removed the xattr meanwhile, perhaps. */
+		if (decision.reason == BT_REASON_NONE)
+			decision.reason = BT_REASON_RESOURCES;
+		set_entry(task, decision.reason, BPF_ANY);
+	}
+	report(&decision, scratch ? &scratch->image : NULL);
+	if (scratch)
+		bpf_task_storage_delete(&scratches, current);
 	return 0;
 }
 
@@ -129,39 +232,225 @@ int BPF_PROG(bt_exit, struct task_struct *task)
 	return 0;
 }
 
-/* Reports a refusal, if @reason is one. In audit mode nothing is refused. */
-static __always_inline bool refuse(u8 action, u8 reason, u32 subject, struct bt_image *image)
+/* Reports a refusal, if @decision is one. In audit mode nothing is refused. */
+static __always_inline bool refuse(struct decision *decision, struct bt_image *image)
 {
-	if (reason == BT_REASON_NONE)
+	if (decision->reason == BT_REASON_NONE)
 		return false;
-	report(action, BT_OUTCOME_DENIED, reason, subject, image);
+	decision->outcome = BT_OUTCOME_DENIED;
+	report(decision, image);
 	return !audit;
+}
+
+/* Asks for one right more, unless one was refused already. */
+static __always_inline void ask(struct decision *decision, const struct standing *standing,
+				u32 object, u32 number)
+{
+	if (decision->reason != BT_REASON_NONE)
+		return;
+	decision->reason = decide(standing, object, number);
+	if (decision->reason != BT_REASON_NOT_GRANTED)
+		return;
+	decision->object = object;
+	decision->number = number;
 }
 
 /* Reports an allowed command once per image: a map is read often. */
 static __always_inline void report_allowed(struct bt_image *image, u32 command)
 {
+	struct decision decision = {
+		.action = BT_ACTION_BPF,
+		.outcome = BT_OUTCOME_ALLOWED,
+		.subject = command,
+	};
 	u64 bit = 1ULL << (command & 63);
 
-	if (!(__sync_fetch_and_or(&image->commands, bit) & bit))
-		report(BT_ACTION_BPF, BT_OUTCOME_ALLOWED, BT_REASON_NONE, command, image);
+	if (!(__sync_fetch_and_or(&image->reported, bit) & bit))
+		report(&decision, image);
 }
 
 SEC("lsm/bpf")
 int BPF_PROG(bt_bpf, int command)
 {
+	struct decision decision = { .action = BT_ACTION_BPF, .subject = command };
 	struct standing standing;
-	u8 reason;
+	u32 attach;
 
 	if (!armed())
 		return 0;
-	standing = standing_of_current();
-	reason = decide(&standing, command);
-	if (refuse(BT_ACTION_BPF, reason, command, standing.image))
+	standing = entitled_current();
+	ask(&decision, &standing, BT_OBJECT_COMMAND, command);
+	attach = attach_of(command, argument(ctx, 1));
+	if (attach != ATTACHES_NOTHING && !is_freplace(&standing.rights, command, attach))
+		ask(&decision, &standing, BT_OBJECT_ATTACH, attach);
+	if (command == BT_COMMAND_TOKEN_CREATE)
+		ask(&decision, &standing, BT_OBJECT_ABILITY, BT_ABILITY_DELEGATE);
+	if (refuse(&decision, standing.image))
 		DENY_BLOCK();
-	if (reason == BT_REASON_NONE && standing.image)
+	if (decision.reason == BT_REASON_NONE && standing.image)
 		report_allowed(standing.image, command);
 	return 0;
+}
+
+/*
+ * The type of a map, also of those that are to be inside it. A struct_ops map
+ * without a link attaches by being written to (kernel/bpf/bpf_struct_ops.c).
+ */
+SEC("lsm/bpf_map_create")
+int BPF_PROG(bt_map, struct bpf_map *map)
+{
+	struct decision decision = { .action = BT_ACTION_BPF, .subject = BT_COMMAND_MAP_CREATE };
+	struct standing standing;
+	struct bpf_map *inner;
+
+	if (!armed())
+		return 0;
+	standing = entitled_current();
+	ask(&decision, &standing, BT_OBJECT_MAP, map->map_type);
+	inner = BPF_CORE_READ(map, inner_map_meta);
+	if (inner)
+		ask(&decision, &standing, BT_OBJECT_MAP, BPF_CORE_READ(inner, map_type));
+	if (map->map_type == BPF_MAP_TYPE_STRUCT_OPS && !(map->map_flags & BPF_F_LINK))
+		ask(&decision, &standing, BT_OBJECT_ATTACH, BPF_STRUCT_OPS);
+	if (decision.reason == BT_REASON_NONE && standing.image &&
+	    !own(argument(ctx, 0), BT_OBJECT_MAP, map->map_type, standing.image))
+		decision.reason = BT_REASON_RESOURCES;
+	if (refuse(&decision, standing.image))
+		DENY_BLOCK();
+	return 0;
+}
+
+/*
+ * The type of a program, what it is to be attached to where it says so, and
+ * what it can do. For struct_ops the number in expected_attach_type is that of
+ * a member (kernel/bpf/verifier.c, check_struct_ops_btf_id).
+ */
+SEC("lsm/bpf_prog_load")
+int BPF_PROG(bt_load, struct bpf_prog *prog)
+{
+	struct decision decision = { .action = BT_ACTION_BPF, .subject = BT_COMMAND_PROG_LOAD };
+	u32 type = prog->type, attach = prog->expected_attach_type;
+	struct standing standing;
+	u64 abilities;
+
+	if (!armed())
+		return 0;
+	standing = entitled_current();
+	ask(&decision, &standing, BT_OBJECT_PROGRAM, type);
+	if (attach && type != BPF_PROG_TYPE_STRUCT_OPS)
+		ask(&decision, &standing, BT_OBJECT_ATTACH, attach);
+	if (decision.reason == BT_REASON_NONE) {
+		abilities = program_takes(prog, argument(ctx, 0));
+		for (u32 i = 0; i <= BT_ABILITY_OTHER_KFUNCS; i++)
+			if (has(abilities, i))
+				ask(&decision, &standing, BT_OBJECT_ABILITY, i);
+	}
+	if (decision.reason == BT_REASON_NONE && standing.image &&
+	    !own((u64)prog->aux, BT_OBJECT_PROGRAM, type, standing.image))
+		decision.reason = BT_REASON_RESOURCES;
+	if (refuse(&decision, standing.image))
+		DENY_BLOCK();
+	return 0;
+}
+
+SEC("lsm/bpf_map_free")
+int BPF_PROG(bt_map_end, struct bpf_map *map)
+{
+	u64 address = argument(ctx, 0);
+
+	bpf_map_delete_elem(&objects, &address);
+	return 0;
+}
+
+SEC("lsm/bpf_prog_free")
+int BPF_PROG(bt_load_end, struct bpf_prog *prog)
+{
+	u64 address = (u64)prog->aux;
+
+	bpf_map_delete_elem(&objects, &address);
+	return 0;
+}
+
+/* The one ioctl that attaches a program (kernel/events/core.c, _perf_ioctl). */
+static __always_inline bool may_attach_to_perf(struct file *file, u32 command)
+{
+	struct decision decision = { .action = BT_ACTION_ATTACH };
+	char name[sizeof(PERF_FILE)];
+	struct standing standing;
+
+	if (command != PERF_EVENT_IOC_SET_BPF || !armed())
+		return true;
+	bpf_probe_read_kernel_str(name, sizeof(name),
+				  BPF_CORE_READ(file, f_path.dentry, d_name.name));
+	if (__builtin_memcmp(name, PERF_FILE, sizeof(name)))
+		return true;
+	standing = entitled_current();
+	ask(&decision, &standing, BT_OBJECT_ATTACH, BPF_PERF_EVENT);
+	return !refuse(&decision, standing.image);
+}
+
+SEC("lsm/file_ioctl")
+int BPF_PROG(bt_ioctl, struct file *file, unsigned int command)
+{
+	if (!may_attach_to_perf(file, command))
+		DENY_BLOCK();
+	return 0;
+}
+
+/* Of 32-bit processes. */
+SEC("lsm/file_ioctl_compat")
+int BPF_PROG(bt_ioctl32, struct file *file, unsigned int command)
+{
+	if (!may_attach_to_perf(file, command))
+		DENY_BLOCK();
+	return 0;
+}
+
+/*
+ * XDP and tc programs by rtnetlink. A filter or action of kind "bpf" may hold
+ * a classic program, so it says nothing about who is not trusted; nor does it
+ * say for certain whether packets come or go.
+ */
+SEC("lsm/netlink_send")
+int BPF_PROG(bt_netlink, struct sock *sk, struct sk_buff *skb)
+{
+	struct decision decision = { .action = BT_ACTION_ATTACH };
+	struct netlink_scan scan = {};
+	struct standing standing;
+	bool trusted;
+
+	if (BPF_CORE_READ(sk, sk_protocol) != NETLINK_ROUTE || !armed())
+		return 0;
+	scan_netlink(skb, &scan);
+	if (!scan.attaches_xdp && !scan.detaches_xdp && !scan.is_tc)
+		return 0;
+	standing = entitled_current();
+	trusted = standing.image && standing.reason == BT_REASON_NONE;
+	if (scan.attaches_xdp || (trusted && scan.detaches_xdp))
+		ask(&decision, &standing, BT_OBJECT_ATTACH, BPF_XDP);
+	if (trusted && scan.is_tc) {
+		ask(&decision, &standing, BT_OBJECT_ATTACH, BPF_TCX_INGRESS);
+		ask(&decision, &standing, BT_OBJECT_ATTACH, BPF_TCX_EGRESS);
+	}
+	if (refuse(&decision, standing.image))
+		DENY_BLOCK();
+	return 0;
+}
+
+/*
+ * Costs @image its trust, unless it may have code of its own. That it has is
+ * kept, for a policy that takes that away.
+ */
+static __always_inline void runs_own_code(void)
+{
+	struct standing standing = entitled_current();
+
+	if (!standing.image || standing.reason != BT_REASON_NONE)
+		return;
+	if (allows(&standing.rights, BT_OBJECT_ABILITY, BT_ABILITY_OWN_CODE))
+		standing.image->own_code = 1;
+	else
+		taint(standing.image, BT_REASON_WRITABLE_CODE);
 }
 
 /*
@@ -171,13 +460,10 @@ int BPF_PROG(bt_bpf, int command)
 SEC("lsm/mmap_file")
 int BPF_PROG(bt_mmap, struct file *file, unsigned long reqprot, unsigned long prot)
 {
-	struct standing standing;
-
 	if (!(prot & PROT_EXEC))
 		return 0;
-	standing = standing_of_current();
-	if (is_trusted(&standing) && (!argument(ctx, 0) || (prot & PROT_WRITE)))
-		taint(standing.image, BT_REASON_WRITABLE_CODE);
+	if (!argument(ctx, 0) || (prot & PROT_WRITE))
+		runs_own_code();
 	return 0;
 }
 
@@ -189,15 +475,11 @@ int BPF_PROG(bt_mmap, struct file *file, unsigned long reqprot, unsigned long pr
 SEC("lsm/file_mprotect")
 int BPF_PROG(bt_mprotect, struct vm_area_struct *vma, unsigned long reqprot, unsigned long prot)
 {
-	struct standing standing;
-
 	if (!(prot & PROT_EXEC))
 		return 0;
-	standing = standing_of_current();
-	if (is_trusted(&standing) &&
-	    (!(BPF_CORE_READ(vma, vm_flags) & VM_EXEC) || !BPF_CORE_READ(vma, vm_file) ||
-	     BPF_CORE_READ(vma, anon_vma) || (prot & PROT_WRITE)))
-		taint(standing.image, BT_REASON_WRITABLE_CODE);
+	if (!(BPF_CORE_READ(vma, vm_flags) & VM_EXEC) || !BPF_CORE_READ(vma, vm_file) ||
+	    BPF_CORE_READ(vma, anon_vma) || (prot & PROT_WRITE))
+		runs_own_code();
 	return 0;
 }
 
@@ -215,15 +497,16 @@ static __always_inline u8 may_trace(struct standing *tracer, struct standing *ta
 SEC("lsm/ptrace_access_check")
 int BPF_PROG(bt_trace, struct task_struct *child, unsigned int mode)
 {
+	struct decision decision = { .action = BT_ACTION_TRACE };
 	struct standing tracer, target;
-	u8 reason;
 
 	if (!(mode & PTRACE_MODE_ATTACH))
 		return 0;
 	target = standing_of(argument(ctx, 0));
 	tracer = standing_of_current();
-	reason = may_trace(&tracer, &target);
-	if (refuse(BT_ACTION_TRACE, reason, BPF_CORE_READ(child, tgid), tracer.image))
+	decision.subject = BPF_CORE_READ(child, tgid);
+	decision.reason = may_trace(&tracer, &target);
+	if (refuse(&decision, tracer.image))
 		DENY_BLOCK();
 	return 0;
 }
@@ -231,13 +514,14 @@ int BPF_PROG(bt_trace, struct task_struct *child, unsigned int mode)
 SEC("lsm/ptrace_traceme")
 int BPF_PROG(bt_traceme, struct task_struct *parent)
 {
+	struct decision decision = { .action = BT_ACTION_TRACE };
 	struct standing tracer, target;
-	u8 reason;
 
 	target = standing_of_current();
 	tracer = standing_of(argument(ctx, 0));
-	reason = may_trace(&tracer, &target);
-	if (refuse(BT_ACTION_TRACE, reason, BPF_CORE_READ(parent, tgid), target.image))
+	decision.subject = BPF_CORE_READ(parent, tgid);
+	decision.reason = may_trace(&tracer, &target);
+	if (refuse(&decision, target.image))
 		DENY_BLOCK();
 	return 0;
 }
@@ -256,6 +540,37 @@ int BPF_PROG(bt_removexattr, struct dentry *dentry, const char *name)
 	if (is_ours(name))
 		xattr_changed(dentry->d_inode);
 	return 0;
+}
+
+/* How the answer to prctl() leaves, see DENY_BLOCK: 0 would mean "not mine". */
+#define ANSWER(error, code)                  \
+	do {                                 \
+		if ((error) == -(code)) {    \
+			asm volatile("" ::); \
+			return -(code);      \
+		}                            \
+	} while (0)
+
+SEC("lsm.s/task_prctl")
+int BPF_PROG(bt_prctl, int option, unsigned long policy, unsigned long size)
+{
+	struct decision decision = { .action = BT_ACTION_POLICY, .outcome = BT_OUTCOME_ALLOWED };
+	struct bt_state *guard = guard_state();
+	int error;
+
+	if (option != BT_PRCTL_POLICY || !guard)
+		return 0;
+	error = apply(guard, policy, size);
+	if (error == -EALREADY)
+		report(&decision, NULL);
+	ANSWER(error, EALREADY);
+	ANSWER(error, EPERM);
+	ANSWER(error, EBUSY);
+	ANSWER(error, ESTALE);
+	ANSWER(error, E2BIG);
+	ANSWER(error, ENOMEM);
+	asm volatile("" ::);
+	return -EINVAL;
 }
 
 /* Thread groups that the admin vouches for (--adopt), and the images made for
@@ -301,7 +616,7 @@ int bt_arm(void *ctx)
 	struct task_struct *task;
 	struct bpf_iter_task it;
 
-	if (!guard || guard->started)
+	if (!guard || guard->started || !guard->generation)
 		return 1;
 	bpf_rcu_read_lock();
 	bpf_iter_task_new(&it, NULL, BPF_TASK_ITER_ALL_THREADS);
@@ -311,7 +626,31 @@ int bt_arm(void *ctx)
 	bpf_rcu_read_unlock();
 	guard->form = BT_FORM;
 	guard->audit = audit;
+	wall_clock(guard);
 	*(volatile u64 *)&guard->started = bpf_ktime_get_boot_ns();
+	return 0;
+}
+
+/*
+ * The function that decides about rights, with questions of user space's: run
+ * by tests, so that what is said of policies elsewhere is what is decided here.
+ */
+SEC("syscall")
+int bt_decide(struct bt_question *asked)
+{
+	struct bt_question question;
+
+	if (bpf_probe_read_kernel(&question, sizeof(question), asked))
+		return 1;
+	intersect(&question.grant, &question.publisher);
+	intersect(&question.grant, &question.policy);
+	asked->reason = judge_right(&question.grant, question.object, question.number);
+	asked->effective.commands = question.grant.commands;
+	asked->effective.programs = question.grant.programs;
+	asked->effective.maps = question.grant.maps;
+	asked->effective.attaches[0] = question.grant.attaches[0];
+	asked->effective.attaches[1] = question.grant.attaches[1];
+	asked->effective.abilities = question.grant.abilities;
 	return 0;
 }
 
@@ -348,4 +687,20 @@ SEC("iter/bpf_map_elem")
 int bt_show_keys(struct bpf_iter__bpf_map_elem *ctx)
 {
 	return show(ctx, sizeof(struct bt_key));
+}
+
+SEC("iter/bpf_map_elem")
+int bt_show_objects(struct bpf_iter__bpf_map_elem *ctx)
+{
+	struct seq_file *seq = ctx->meta->seq;
+	struct bt_owned *owned = ctx->value;
+	u64 *address = ctx->key;
+	struct bt_owned shown;
+
+	if (!owned || !address)
+		return 0;
+	__builtin_memcpy(&shown, owned, sizeof(shown));
+	describe_object(&shown, *address);
+	bpf_seq_write(seq, &shown, sizeof(shown));
+	return 0;
 }

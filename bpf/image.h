@@ -41,6 +41,7 @@ struct {
 struct standing {
 	struct bt_image *image;
 	u8 reason;
+	struct bt_rights rights; /* only of entitled_current() */
 };
 
 static __always_inline struct bt_image *image_by_id(u64 id)
@@ -134,63 +135,47 @@ static __always_inline void forget_task(u64 task)
 		release_image(id);
 }
 
-/* Gives @task an image of its own, a copy of @from. */
-static __always_inline bool own_image(u64 task, const struct bt_image *from)
+/*
+ * Gives @task an image of its own, a copy of @from (map memory). That may be
+ * written to meanwhile, so the copy's rights are worked out anew.
+ */
+static __always_inline struct bt_image *own_image(u64 task, struct bt_image *from)
 {
 	struct bt_state *guard = guard_state();
-	struct bt_image image;
-	u64 id;
-
-	if (!guard)
-		return false;
-	__builtin_memcpy(&image, from, sizeof(image));
-	image.tasks = 1;
-	id = BT_FIRST_IMAGE + __sync_fetch_and_add(&guard->images, 1);
-	if (bpf_map_update_elem(&images, &id, &image, BPF_NOEXIST)) {
-		__sync_fetch_and_add(&guard->starved, 1);
-		return false;
-	}
-	if (set_entry(task, id, BPF_ANY))
-		return true;
-	bpf_map_delete_elem(&images, &id);
-	return false;
-}
-
-/*
- * A new task: what shares the address space shares the record, so that neither
- * outlives the other's loss of trust; a fork gets its own.
- */
-static __always_inline void inherit(u64 parent, u64 child, bool shares_memory)
-{
-	u64 *entry = bpf_map_lookup_elem(&tasks, &parent);
 	struct bt_image *image;
 	u64 id;
 
-	forget_task(child); /* there is none, or one that could not be taken away */
-	if (!entry)
-		return;
-	id = *entry;
-	image = image_by_id(id);
-	if (!image) {
-		set_entry(child, id, BPF_ANY);
-		return;
+	if (!guard)
+		return NULL;
+	id = BT_FIRST_IMAGE + __sync_fetch_and_add(&guard->images, 1);
+	if (bpf_map_update_elem(&images, &id, from, BPF_NOEXIST)) {
+		__sync_fetch_and_add(&guard->starved, 1);
+		return NULL;
 	}
-	if (!shares_memory) {
-		if (!own_image(child, image))
-			set_entry(child, BT_REASON_RESOURCES, BPF_ANY);
-		return;
+	image = bpf_map_lookup_elem(&images, &id);
+	if (image) {
+		image->tasks = 1;
+		image->busy = 0;
+		image->generation = 0;
+		if (set_entry(task, id, BPF_ANY))
+			return image;
 	}
-	__sync_fetch_and_add(&image->tasks, 1);
-	if (!set_entry(child, id, BPF_ANY))
-		release_image(id);
+	bpf_map_delete_elem(&images, &id);
+	return NULL;
 }
 
 /* Takes trust from all that share current's address space. */
 static __always_inline void taint(struct bt_image *image, u8 reason)
 {
+	struct decision decision = {
+		.action = BT_ACTION_TAINT,
+		.outcome = BT_OUTCOME_DENIED,
+		.reason = reason,
+	};
+
 	if (image->reason != BT_REASON_NONE)
 		return;
-	report(BT_ACTION_TAINT, BT_OUTCOME_DENIED, reason, 0, image);
+	report(&decision, image);
 	if (!audit)
 		image->reason = reason;
 }

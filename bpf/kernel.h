@@ -34,11 +34,16 @@ typedef _Bool bool;
 
 /* include/uapi/asm-generic/errno-base.h, errno.h */
 #define EPERM 1
+#define E2BIG 7
 #define ENOMEM 12
 #define EACCES 13
+#define EBUSY 16
+#define EINVAL 22
 #define ERANGE 34
 #define ENODATA 61
 #define EOPNOTSUPP 95
+#define EALREADY 114
+#define ESTALE 116
 #define ENOKEY 126
 
 /* include/uapi/linux/fsverity.h */
@@ -54,12 +59,36 @@ typedef _Bool bool;
 #define PTRACE_MODE_ATTACH 2
 #define PF_KTHREAD 0x00200000
 
+/* include/uapi/linux/capability.h, perf_event.h: _IOW('$', 8, __u32) */
+#define CAP_MAC_ADMIN 33
+#define PERF_EVENT_IOC_SET_BPF 0x40042408
+#define PERF_FILE "[perf_event]" /* kernel/events/core.c, perf_event_open */
+
 /* include/uapi/linux/bpf.h: map types, map flags and arguments that we use */
 enum bpf_map_type {
 	BPF_MAP_TYPE_HASH = 1,
 	BPF_MAP_TYPE_ARRAY = 2,
+	BPF_MAP_TYPE_STRUCT_OPS = 26,
 	BPF_MAP_TYPE_INODE_STORAGE = 28,
 	BPF_MAP_TYPE_TASK_STORAGE = 29,
+};
+enum bpf_prog_type {
+	BPF_PROG_TYPE_CGROUP_SKB = 8,
+	BPF_PROG_TYPE_STRUCT_OPS = 27,
+	BPF_PROG_TYPE_EXT = 28,
+};
+enum bpf_attach_type {
+	BPF_CGROUP_INET_INGRESS = 0,
+	BPF_TRACE_RAW_TP = 23,
+	BPF_MODIFY_RETURN = 26,
+	BPF_XDP = 37,
+	BPF_PERF_EVENT = 41,
+	BPF_STRUCT_OPS = 44,
+	BPF_TCX_INGRESS = 46,
+	BPF_TCX_EGRESS = 47,
+};
+enum {
+	BPF_F_LINK = 1U << 13,
 };
 enum {
 	BPF_ANY,
@@ -75,10 +104,17 @@ enum {
 	BPF_F_BPRM_SECUREEXEC = 1U << 0,
 };
 
+/* include/uapi/linux/bpf.h, so the same on every kernel */
+struct bpf_insn {
+	__u8 code;
+	__u8 registers; /* dst_reg in the low half, src_reg in the high one */
+	__s16 off;
+	__s32 imm;
+};
+
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
 struct inode;
-struct bpf_prog;
 
 struct key_type;
 
@@ -150,8 +186,48 @@ struct sock_fprog_kern {
 	struct sock_filter *filter;
 };
 
+struct bpf_prog_aux {
+	u32 id;
+	char name[16];
+};
+
 struct bpf_prog {
+	enum bpf_prog_type type;
+	enum bpf_attach_type expected_attach_type;
+	u32 len;
+	struct bpf_prog_aux *aux;
 	struct sock_fprog_kern *orig_prog;
+	struct bpf_insn insnsi[0];
+};
+
+struct bpf_map {
+	enum bpf_map_type map_type;
+	u32 map_flags;
+	u32 id;
+	char name[16];
+	struct bpf_map *inner_map_meta;
+};
+
+union bpf_attr;
+
+struct sock {
+	u16 sk_protocol;
+};
+
+struct sk_buff {
+	unsigned char *data;
+	unsigned int len;
+};
+
+struct user_namespace {
+	int level;
+};
+
+struct cred {
+	struct {
+		u64 val;
+	} cap_effective;
+	struct user_namespace *user_ns;
 };
 
 struct notification;
@@ -171,6 +247,7 @@ struct task_struct {
 	int pid;
 	int tgid;
 	struct task_struct *real_parent;
+	const struct cred *cred;
 	struct seccomp seccomp;
 	char comm[16];
 };
@@ -246,6 +323,7 @@ extern int bpf_path_d_path(const struct path *path, char *buf, u64 buf__sz)
 	__attribute__((section(".ksyms")));
 extern struct bpf_key *bpf_lookup_user_key(u32 serial, u64 flags)
 	__attribute__((section(".ksyms")));
+extern struct bpf_key *bpf_lookup_system_key(u64 id) __attribute__((section(".ksyms")));
 extern void bpf_key_put(struct bpf_key *key) __attribute__((section(".ksyms")));
 extern int bpf_verify_pkcs7_signature(struct bpf_dynptr *data, struct bpf_dynptr *sig,
 				      struct bpf_key *ring) __attribute__((section(".ksyms")));

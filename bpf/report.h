@@ -67,12 +67,18 @@ static __always_inline void describe_executable(struct bt_event *event,
 	bpf_put_file(file);
 }
 
-/*
- * Records one decision. @subject is the bpf() command, or the pid that was
- * reached for. @image is current's, or NULL.
- */
-static __noinline int report(u8 action, u8 outcome, u8 reason, u32 subject,
-			     const struct bt_image *image)
+/* One decision, to be recorded. */
+struct decision {
+	u8 action;   /* enum bt_action */
+	u8 outcome;  /* enum bt_outcome */
+	u8 reason;   /* enum bt_reason */
+	u8 object;   /* enum bt_object: which right was asked for */
+	u32 subject; /* the bpf() command, or the pid that was reached for */
+	u32 number;  /* of the object */
+};
+
+/* Records @decision. @image is current's, or NULL. */
+static __noinline int report(const struct decision *decision, const struct bt_image *image)
 {
 	struct bt_state *guard = guard_state();
 	struct bt_event *event;
@@ -81,8 +87,8 @@ static __noinline int report(u8 action, u8 outcome, u8 reason, u32 subject,
 
 	if (!guard)
 		return 0;
-	if (outcome != BT_OUTCOME_ALLOWED)
-		__sync_fetch_and_add(&guard->refusals[reason & 31], 1);
+	if (decision->outcome != BT_OUTCOME_ALLOWED)
+		__sync_fetch_and_add(&guard->refusals[decision->reason & 31], 1);
 	sequence = __sync_add_and_fetch(&guard->events, 1);
 	slot = (sequence - 1) % BT_EVENTS;
 	event = bpf_map_lookup_elem(&events, &slot);
@@ -97,11 +103,14 @@ static __noinline int report(u8 action, u8 outcome, u8 reason, u32 subject,
 	event->pid = bpf_get_current_pid_tgid() >> 32;
 	event->tid = (u32)bpf_get_current_pid_tgid();
 	event->uid = (u32)bpf_get_current_uid_gid();
-	event->target = action == BT_ACTION_TRACE ? subject : 0;
-	event->command = action == BT_ACTION_BPF ? subject : 0;
-	event->action = action;
-	event->outcome = outcome == BT_OUTCOME_DENIED && audit ? BT_OUTCOME_WOULD_DENY : outcome;
-	event->reason = reason;
+	event->target = decision->action == BT_ACTION_TRACE ? decision->subject : 0;
+	event->command = decision->action == BT_ACTION_BPF ? decision->subject : 0;
+	event->action = decision->action;
+	event->outcome = decision->outcome == BT_OUTCOME_DENIED && audit ? BT_OUTCOME_WOULD_DENY
+									 : decision->outcome;
+	event->reason = decision->reason;
+	event->object = decision->object;
+	event->number = decision->number;
 	__builtin_memset(event->key, 0, sizeof(event->key));
 	if (image)
 		__builtin_memcpy(event->key, image->key, sizeof(event->key));

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /*
- * digest -> signature -> verdict, for one file, kept with its inode.
+ * digest -> signature -> verdict, for one file, kept with its inode: who signed
+ * it, as what, and with which grant. What that allows is another question.
  *
  * fs-verity freezes the content but not our xattr. So what is kept carries the
  * number of changes that our xattr had seen when it was computed; a change
  * counts up after it is done (the post_setxattr hooks), hence a verdict that
  * was computed across one no longer fits, whenever it is stored. That a file
- * has no xattr or no verity is never kept.
+ * has no xattr or no verity is never kept. It holds for one policy's keys, so it
+ * carries the policy's generation, too.
  */
 #ifndef BPFTRUST_VERDICT_H
 #define BPFTRUST_VERDICT_H
@@ -14,13 +16,33 @@
 #include "pkcs7.h"
 #include "ring.h"
 
-/* Kept per inode. One word, so that it is read and replaced as a whole. */
-struct kept {
-	u32 changes; /* of our xattr, since this record exists */
+/* The outcome for one file. */
+struct verdict {
+	u8 reason;
+	u8 granted; /* whether there is a grant */
+	u16 kind;   /* enum bt_kind, where reason is NONE; as wide as it is signed */
 	u32 reserved;
-	u64 verdict; /* of the file, see pack_verdict(); 0 for none */
 	u8 key[8];
+	struct bt_grant grant;
 };
+
+/*
+ * Kept per inode. `sequence` is odd while somebody writes, who then is alone;
+ * a reader who finds it changed has read nothing.
+ */
+struct kept {
+	u64 sequence;
+	u64 generation; /* of the policy; 0 for no verdict */
+	u32 changes;	/* of our xattr, since this record exists */
+	u32 judged;	/* `changes` when the verdict was computed */
+	struct verdict verdict;
+};
+
+/* A verdict that another policy overtook is computed once more. */
+#define JUDGE_TRIES 2
+
+/* A statement with a grant. */
+#define STATEMENT_SIZE (sizeof(struct bt_statement) + sizeof(struct bt_grant))
 
 /*
  * Memory to work in. Per task: a sleepable program is preempted, so neither
@@ -30,8 +52,13 @@ struct kept {
 struct scratch {
 	struct public_key_bytes public_key;
 	struct der_bytes xattr;
-	u8 message[BT_FORMATTED_DIGEST_MAX + BT_STATEMENT_MAX];
+	u8 message[BT_FORMATTED_DIGEST_MAX + STATEMENT_SIZE];
+	struct bt_key key;
+	struct verdict verdict;
+	struct bt_image image; /* what is to become of it */
 };
+
+_Static_assert(sizeof(struct scratch) <= 8120, "scratch fits task storage");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_INODE_STORAGE);
@@ -47,37 +74,39 @@ struct {
 	__type(value, struct scratch);
 } scratches SEC(".maps");
 
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, BT_KEYS);
-	__type(key, u8[8]);
-	__type(value, struct bt_key);
-} keys SEC(".maps");
-
-/* The outcome for one file. */
-struct verdict {
-	u8 reason;
-	u16 kind; /* enum bt_kind, where reason is NONE; as wide as it is signed */
-	u8 key[8];
-};
-
-#define VERDICT_KEPT (1ULL << 63)
-
-static __always_inline u64 pack_verdict(const struct verdict *verdict, u32 changes)
+static __always_inline bool is_current(struct kept *kept)
 {
-	return VERDICT_KEPT | (u64)verdict->kind << 40 | (u64)verdict->reason << 32 | changes;
+	struct bt_state *guard = guard_state();
+
+	return guard && *(volatile u64 *)&kept->generation == generation_of(guard) &&
+	       *(volatile u32 *)&kept->judged == *(volatile u32 *)&kept->changes;
 }
 
-static __always_inline bool unpack_verdict(const struct kept *kept, struct verdict *verdict)
+/* Takes what is kept, if it holds and nobody writes it. */
+static __always_inline bool recall(struct kept *kept, struct verdict *verdict)
 {
-	u64 word = *(volatile u64 *)&kept->verdict;
+	u64 sequence = *(volatile u64 *)&kept->sequence;
 
-	if (!(word & VERDICT_KEPT) || (u32)word != *(volatile u32 *)&kept->changes)
+	if ((sequence & 1) || !is_current(kept))
 		return false;
-	verdict->reason = word >> 32;
-	verdict->kind = word >> 40;
-	__builtin_memcpy(verdict->key, kept->key, sizeof(verdict->key));
-	return true;
+	__builtin_memcpy(verdict, &kept->verdict, sizeof(*verdict));
+	barrier();
+	return *(volatile u64 *)&kept->sequence == sequence;
+}
+
+/* Keeps a verdict, unless somebody else is about to. */
+static __always_inline void keep(struct kept *kept, const struct verdict *verdict, u64 generation,
+				 u32 changes)
+{
+	u64 sequence = *(volatile u64 *)&kept->sequence;
+
+	if ((sequence & 1) ||
+	    __sync_val_compare_and_swap(&kept->sequence, sequence, sequence + 1) != sequence)
+		return;
+	__builtin_memcpy(&kept->verdict, verdict, sizeof(*verdict));
+	kept->judged = changes;
+	kept->generation = generation;
+	__sync_fetch_and_add(&kept->sequence, 1);
 }
 
 static __always_inline bool is_ours(const char *name)
@@ -116,26 +145,57 @@ static __always_inline u8 xattr_reason(int error)
 	}
 }
 
+/* The key of the policy @generation with this hint, copied: its place in the map
+ * may be given to another while a signature is being verified. */
+static __always_inline bool take_key(struct bt_key *copy, u64 generation, const u8 *hint)
+{
+	struct key_id id = { .generation = generation };
+	struct bt_key *key;
+
+	__builtin_memcpy(id.hint, hint, sizeof(id.hint));
+	key = bpf_map_lookup_elem(&keys, &id);
+	if (!key)
+		return false;
+	bpf_probe_read_kernel(copy, sizeof(*copy), key);
+	return copy->generation == generation && !__builtin_memcmp(copy->hint, hint, 8);
+}
+
+/* The ring of @key is gone, or another's: it is never looked up again. */
+static __always_inline void close_key(const struct bt_key *key)
+{
+	struct key_id id = { .generation = key->generation };
+	struct bt_key *entry;
+
+	__builtin_memcpy(id.hint, key->hint, sizeof(id.hint));
+	entry = bpf_map_lookup_elem(&keys, &id);
+	if (entry && entry->ring == key->ring)
+		entry->lost = 1;
+}
+
 /*
- * Does @key's ring, and that ring alone, verify the message? It holds one key,
- * so the answer says which. Once the ring is gone the answer stays no.
+ * Does @key's ring, and that ring alone, verify the message? A ring of our own
+ * holds one key, so the answer says which. Once it is gone the answer stays no.
  */
-static __always_inline u8 check_signature(struct bt_key *key, struct scratch *scratch,
-					  struct bpf_dynptr *message, struct bpf_dynptr *signature)
+static __noinline u8 check_signature(struct bt_key *key, struct scratch *scratch,
+				     struct bpf_dynptr *message, struct bpf_dynptr *signature)
 {
 	struct bpf_key *ring;
 	int error;
 
 	if (key->lost)
 		return BT_REASON_UNKNOWN_KEY;
-	ring = bpf_lookup_user_key(key->ring, 0);
+	if (key->place == BT_RING_OWN)
+		ring = bpf_lookup_user_key(key->ring, 0);
+	else
+		ring = bpf_lookup_system_key(key->place - BT_RING_BUILTIN);
 	if (!ring) {
-		key->lost = 1;
+		close_key(key);
 		return BT_REASON_UNKNOWN_KEY;
 	}
-	if (!is_ring_of(BPF_CORE_READ(ring, key), key, &scratch->public_key)) {
+	if (key->place == BT_RING_OWN &&
+	    !is_ring_of(BPF_CORE_READ(ring, key), key, &scratch->public_key)) {
 		bpf_key_put(ring);
-		key->lost = 1;
+		close_key(key);
 		return BT_REASON_UNKNOWN_KEY;
 	}
 	error = bpf_verify_pkcs7_signature(message, signature, ring);
@@ -175,23 +235,78 @@ static __always_inline int format_digest(struct file *file, struct scratch *scra
 	return -BT_REASON_NO_VERITY;
 }
 
+/* Takes the grant out of a statement of ours, if it is of the one form. */
+static __always_inline bool take_grant(const struct bt_statement *statement,
+				       struct verdict *verdict)
+{
+	const struct bt_grant *grant = (void *)(statement + 1);
+
+	if (grant->size != sizeof(*grant) || grant->reserved[0] || grant->reserved[1] ||
+	    grant->reserved[2] || grant->version >> 63 || !grant->name[0] ||
+	    grant->name[BT_NAME_SIZE - 1])
+		return false;
+	__builtin_memcpy(&verdict->grant, grant, sizeof(*grant));
+	verdict->granted = 1;
+	return true;
+}
+
+/* Takes the kind and what is granted out of the @size bytes of a statement. */
+static __always_inline u8 take_statement(const struct bt_statement *statement, u32 size,
+					 struct verdict *verdict)
+{
+	if (statement->reserved || size != sizeof(*statement) + statement->grant_size)
+		return BT_REASON_BAD_SIGNATURE;
+	if (statement->grant_size &&
+	    (statement->grant_size != sizeof(struct bt_grant) || !take_grant(statement, verdict)))
+		return BT_REASON_BAD_SIGNATURE;
+	verdict->kind = statement->kind;
+	return BT_REASON_NONE;
+}
+
+/*
+ * The kernel's keyrings that the policy names, for a signature whose key it
+ * does not name. Which key of such a ring signed is not known.
+ */
+static __always_inline u8 ask_system_rings(u64 generation, struct scratch *scratch,
+					   struct bpf_dynptr *message, struct bpf_dynptr *signature,
+					   struct verdict *verdict)
+{
+	u8 reason = BT_REASON_UNKNOWN_KEY;
+
+	for (u8 place = BT_RING_BUILTIN; place <= BT_RING_PLATFORM; place++) {
+		u8 hint[8] = { place };
+
+		if (!take_key(&scratch->key, generation, hint))
+			continue;
+		reason = check_signature(&scratch->key, scratch, message, signature);
+		if (reason != BT_REASON_NONE)
+			continue;
+		__builtin_memcpy(verdict->key, hint, sizeof(hint));
+		if (!verdict->kind)
+			verdict->kind = scratch->key.bare;
+		return BT_REASON_NONE;
+	}
+	return reason;
+}
+
 /* Judges the @size bytes of our xattr in @scratch against @file's digest. */
 static __always_inline u8 judge(struct file *file, struct scratch *scratch, u32 size,
-				struct verdict *verdict)
+				u64 generation, struct verdict *verdict)
 {
 	struct bt_envelope *envelope = (void *)scratch->xattr.at;
 	struct bt_statement *statement = (void *)(envelope + 1);
 	u32 statement_size, signature_size, message_size;
 	struct bpf_dynptr message, signature;
-	struct bt_key *key;
 	int formatted;
+	bool known;
+	u8 reason;
 
 	if (size < sizeof(*envelope) || envelope->magic != BT_MAGIC || envelope->form != BT_FORM ||
 	    envelope->reserved)
 		return BT_REASON_BAD_SIGNATURE;
 	statement_size = envelope->statement_size;
 	signature_size = envelope->signature_size;
-	if (statement_size > BT_STATEMENT_MAX || signature_size > BT_SIGNATURE_MAX ||
+	if (statement_size > STATEMENT_SIZE || signature_size > BT_SIGNATURE_MAX ||
 	    !signature_size || size != sizeof(*envelope) + statement_size + signature_size)
 		return BT_REASON_BAD_SIGNATURE;
 	formatted = format_digest(file, scratch);
@@ -200,24 +315,19 @@ static __always_inline u8 judge(struct file *file, struct scratch *scratch, u32 
 	if (!pkcs7_shape(&scratch->xattr, sizeof(*envelope) + statement_size, size))
 		return BT_REASON_BAD_SIGNATURE;
 	__builtin_memcpy(verdict->key, envelope->key, sizeof(verdict->key));
-	key = bpf_map_lookup_elem(&keys, verdict->key);
-	if (!key)
-		return BT_REASON_UNKNOWN_KEY;
-
+	known = take_key(&scratch->key, generation, verdict->key);
+	if (known && scratch->key.refused)
+		return BT_REASON_REVOKED;
 	if (!statement_size) {
-		verdict->kind = key->bare;
+		verdict->kind = known ? scratch->key.bare : BT_KIND_NONE;
 	} else {
-		/* This form knows no grants: what has one means less than it says. */
-		if (statement_size != sizeof(*statement) || statement->grant_size ||
-		    statement->reserved)
-			return BT_REASON_BAD_SIGNATURE;
-		verdict->kind = statement->kind;
-		if (formatted == FORMATTED_DIGEST_HEAD + 32)
-			__builtin_memcpy(scratch->message + FORMATTED_DIGEST_HEAD + 32, statement,
-					 sizeof(*statement));
-		else
-			__builtin_memcpy(scratch->message + FORMATTED_DIGEST_HEAD + 64, statement,
-					 sizeof(*statement));
+		reason = take_statement(statement, statement_size, verdict);
+		if (reason != BT_REASON_NONE)
+			return reason;
+		bpf_probe_read_kernel(scratch->message + (formatted == FORMATTED_DIGEST_HEAD + 32
+								  ? FORMATTED_DIGEST_HEAD + 32
+								  : FORMATTED_DIGEST_HEAD + 64),
+				      STATEMENT_SIZE, statement);
 	}
 	message_size = formatted + statement_size;
 	/* Said again for the verifier, which lost it in a register that it split. */
@@ -228,7 +338,9 @@ static __always_inline u8 judge(struct file *file, struct scratch *scratch, u32 
 	    bpf_dynptr_from_mem(scratch->xattr.at + sizeof(*envelope) + statement_size,
 				signature_size, 0, &signature))
 		return BT_REASON_RESOURCES;
-	return check_signature(key, scratch, &message, &signature);
+	if (known)
+		return check_signature(&scratch->key, scratch, &message, &signature);
+	return ask_system_rings(generation, scratch, &message, &signature, verdict);
 }
 
 /*
@@ -249,26 +361,25 @@ static __noinline u8 look_for_xattr(struct file *file)
 	return size >= 0 || size == -ERANGE ? BT_REASON_NONE : xattr_reason(size);
 }
 
-/* Does this outcome follow from the xattr and frozen content alone? */
+/* Does this outcome follow from the xattr, frozen content and the policy alone? */
 static __always_inline bool may_keep(u8 reason)
 {
 	return reason == BT_REASON_NONE || reason == BT_REASON_BAD_SIGNATURE ||
-	       reason == BT_REASON_UNKNOWN_KEY;
+	       reason == BT_REASON_UNKNOWN_KEY || reason == BT_REASON_REVOKED;
 }
 
 /*
  * A function of its own, as each that has a dynptr: its stack slots can't be
  * used for anything else in the same frame.
  */
-static __noinline int judge_anew(struct file *file, struct verdict *verdict)
+static __noinline int judge_anew(struct file *file, struct scratch *scratch, u64 generation)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
+	struct verdict *verdict = &scratch->verdict;
 	struct bpf_dynptr into;
-	struct scratch *scratch;
 	int size;
 
-	scratch = bpf_task_storage_get(&scratches, task, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
-	if (!scratch || bpf_dynptr_from_mem(&scratch->xattr, sizeof(scratch->xattr), 0, &into)) {
+	__builtin_memset(verdict, 0, sizeof(*verdict));
+	if (bpf_dynptr_from_mem(&scratch->xattr, sizeof(scratch->xattr), 0, &into)) {
 		verdict->reason = BT_REASON_RESOURCES;
 		return 0;
 	}
@@ -276,32 +387,47 @@ static __noinline int judge_anew(struct file *file, struct verdict *verdict)
 	if (size < 0)
 		verdict->reason = xattr_reason(size);
 	else
-		verdict->reason = judge(file, scratch, size, verdict);
-	bpf_task_storage_delete(&scratches, task);
+		verdict->reason = judge(file, scratch, size, generation, verdict);
 	return 0;
 }
 
-/* What @file's signature makes of it. */
-static __always_inline void judge_file(struct file *file, struct verdict *verdict)
+/*
+ * Is there anything to judge? NO_SIGNATURE and its like at the cost of one look;
+ * NONE where there is an xattr or a verdict that is kept.
+ */
+static __always_inline u8 look_for_signature(struct file *file)
+{
+	struct kept *kept = bpf_inode_storage_get(&verdicts, file->f_inode, NULL, 0);
+
+	return kept && is_current(kept) ? BT_REASON_NONE : look_for_xattr(file);
+}
+
+/* What @file's signature makes of it, into @scratch. */
+static __always_inline void judge_file(struct file *file, struct scratch *scratch)
 {
 	struct inode *inode = file->f_inode;
+	struct bt_state *guard = guard_state();
+	u64 generation;
 	struct kept *kept;
 	u32 changes;
 
-	kept = bpf_inode_storage_get(&verdicts, inode, NULL, 0);
-	if (kept && unpack_verdict(kept, verdict))
-		return;
-	verdict->reason = look_for_xattr(file);
-	if (verdict->reason != BT_REASON_NONE)
-		return;
 	/* Before the xattr is read, or a change in between would go uncounted. */
 	kept = bpf_inode_storage_get(&verdicts, inode, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
-	changes = kept ? *(volatile u32 *)&kept->changes : 0;
-	judge_anew(file, verdict);
-	if (!kept || !may_keep(verdict->reason))
+	if (kept && recall(kept, &scratch->verdict))
 		return;
-	__builtin_memcpy(kept->key, verdict->key, sizeof(kept->key));
-	*(volatile u64 *)&kept->verdict = pack_verdict(verdict, changes);
+	scratch->verdict.reason = BT_REASON_RESOURCES;
+	if (!guard)
+		return;
+	for (u32 i = 0; i < JUDGE_TRIES; i++) {
+		generation = generation_of(guard);
+		changes = kept ? *(volatile u32 *)&kept->changes : 0;
+		judge_anew(file, scratch, generation);
+		/* The keys of a policy go when another takes effect. */
+		if (generation_of(guard) == generation)
+			break;
+	}
+	if (kept && may_keep(scratch->verdict.reason))
+		keep(kept, &scratch->verdict, generation, changes);
 }
 
 #endif

@@ -283,6 +283,22 @@ pub enum PolicyVerb {
     Check(PolicyCheckArgs),
     /// Show what a policy means, with everything that it leaves unsaid
     Show(PolicyShowArgs),
+    /// Let a policy take the place of the one that is enforced, at once
+    Apply(PolicyApplyArgs),
+}
+
+/// Arguments of `policy apply`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Processes that the policy refuses lose their trust, and get it back only when they are executed \
+again. The others go on, with the rights that the policy leaves them.")]
+pub struct PolicyApplyArgs {
+    /// The guard audits, whatever the policy says
+    #[arg(long)]
+    pub audit: bool,
+    /// Policy file; default /etc/bpftrust/policy.toml
+    #[arg(value_name = "FILE")]
+    pub policy: Option<PathBuf>,
 }
 
 /// Arguments of `policy check`.

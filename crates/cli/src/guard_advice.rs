@@ -3,7 +3,9 @@
 use std::io::ErrorKind;
 use std::path::Path;
 
-use bpftrust_guard::{Error, POLICY, Policy, PolicyError, TextError};
+use bpftrust_guard::{Error, Mode, POLICY, Policy, PolicyError, TextError};
+
+use rustix::io::Errno;
 
 use crate::advice::advised;
 
@@ -55,6 +57,16 @@ fn help(error: &Error) -> Option<&'static str> {
             ..
         }
         | Error::Ineffective => "type 'bpftrust check' to see what this kernel lacks",
+        Error::OtherMode {
+            running: Mode::Audit,
+            ..
+        } => "type 'bpftrust policy apply --audit'",
+        Error::OtherMode { .. } => "type 'bpftrust release' and 'bpftrust enforce --audit'",
+        Error::Policy { source } => match Errno::from_io_error(source)? {
+            Errno::PERM => "it takes CAP_MAC_ADMIN in the initial user namespace",
+            Errno::STALE | Errno::BUSY => "somebody else brought a policy; type it again",
+            _ => "type 'bpftrust status' to see whether the guard is whole",
+        },
         Error::Damaged { .. } => "type 'bpftrust release' with the version that started it",
         _ => return None,
     };

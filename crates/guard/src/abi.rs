@@ -8,15 +8,22 @@
 use std::mem::{MaybeUninit, size_of};
 use std::slice;
 
-use bpftrust_signature::KeyHint;
+use bpftrust_signature::{KeyHint, Name, Rights, Set};
 use bpftrust_verity::{Algorithm, Digest};
 
-use crate::skeleton::types::bt_limit;
-pub(crate) use crate::skeleton::types::{bt_digest, bt_event, bt_image, bt_key, bt_state};
+use crate::Vocabulary;
+pub(crate) use crate::skeleton::types::{
+    bt_digest, bt_event, bt_image, bt_key, bt_owned, bt_policy, bt_publisher, bt_question,
+    bt_rights, bt_rule, bt_state,
+};
+use crate::skeleton::types::{bt_handover, bt_limit, bt_object, bt_rule_kind};
 
 mod names {
     include!(concat!(env!("OUT_DIR"), "/names.rs"));
+    include!(concat!(env!("OUT_DIR"), "/kfuncs.rs"));
 }
+
+pub(crate) use names::KFUNCS;
 
 /// Where the numbers of images begin.
 pub(crate) const FIRST_IMAGE: u64 = bt_limit::BT_FIRST_IMAGE.0 as u64;
@@ -24,8 +31,21 @@ pub(crate) const FIRST_IMAGE: u64 = bt_limit::BT_FIRST_IMAGE.0 as u64;
 pub(crate) const ADOPTED: usize = bt_limit::BT_ADOPTED.0 as usize;
 /// Keys that can sign.
 pub(crate) const KEYS: usize = bt_limit::BT_KEYS.0 as usize;
+/// Rules of a policy.
+pub(crate) const RULES: usize = bt_limit::BT_RULES.0 as usize;
 /// Bytes for a publisher's name, a NUL at its end included.
-pub(crate) const NAME_SIZE: usize = length(|key| key.publisher);
+const NAME_SIZE: usize = length(|key| key.name);
+const _: () = assert!(NAME_SIZE == Name::SIZE);
+
+/// How a policy is handed over, and what its form is.
+pub(crate) const BT_PRCTL_POLICY: u32 = bt_handover::BT_PRCTL_POLICY.0;
+pub(crate) const BT_POLICY_MAGIC: u32 = bt_handover::BT_POLICY_MAGIC.0;
+pub(crate) const BT_POLICY_FORM: u16 = bt_handover::BT_POLICY_FORM.0 as u16;
+
+/// Kinds of rule.
+pub(crate) const BT_RULE_DIGEST: u32 = bt_rule_kind::BT_RULE_DIGEST.0;
+pub(crate) const BT_RULE_NAME: u32 = bt_rule_kind::BT_RULE_NAME.0;
+pub(crate) const BT_RULE_SIGNS: u32 = bt_rule_kind::BT_RULE_SIGNS.0;
 
 /// The length of an array that is a field of a key.
 const fn length<const N: usize>(_: fn(bt_key) -> [u8; N]) -> usize {
@@ -48,6 +68,16 @@ unsafe impl Shared for bt_image {}
 unsafe impl Shared for bt_key {}
 // SAFETY: as above.
 unsafe impl Shared for bt_state {}
+// SAFETY: as above.
+unsafe impl Shared for bt_owned {}
+// SAFETY: as above.
+unsafe impl Shared for bt_policy {}
+// SAFETY: as above.
+unsafe impl Shared for bt_publisher {}
+// SAFETY: as above.
+unsafe impl Shared for bt_rule {}
+// SAFETY: as above.
+unsafe impl Shared for bt_question {}
 
 /// The bytes of a value, as a map takes them.
 pub(crate) fn bytes_of<T: Shared>(value: &T) -> &[u8] {
@@ -114,6 +144,18 @@ pub(crate) fn action(value: u8) -> &'static str {
     name_in(names::ACTIONS, value.into()).unwrap_or("unknown")
 }
 
+/// The name of an object (`enum bt_object`), and what its numbers are called.
+pub(crate) fn object(value: u8) -> Option<(&'static str, Vocabulary)> {
+    match bt_object(value.into()) {
+        bt_object::BT_OBJECT_COMMAND => Some(("command", Vocabulary::Commands)),
+        bt_object::BT_OBJECT_PROGRAM => Some(("program", Vocabulary::Programs)),
+        bt_object::BT_OBJECT_MAP => Some(("map", Vocabulary::Maps)),
+        bt_object::BT_OBJECT_ATTACH => Some(("attach", Vocabulary::Attaches)),
+        bt_object::BT_OBJECT_ABILITY => Some(("ability", Vocabulary::Abilities)),
+        _ => None,
+    }
+}
+
 /// The name of an outcome (`enum bt_outcome`).
 pub(crate) fn outcome(value: u8) -> &'static str {
     name_in(names::OUTCOMES, value.into()).unwrap_or("unknown")
@@ -122,6 +164,27 @@ pub(crate) fn outcome(value: u8) -> &'static str {
 /// The names of all commands, with their numbers.
 pub(crate) fn commands() -> &'static [(u32, &'static str)] {
     names::COMMANDS
+}
+
+/// The rights in a record.
+pub(crate) fn rights(raw: &bt_rights) -> Rights {
+    Rights {
+        commands: Set::from_words([raw.commands]),
+        programs: Set::from_words([raw.programs]),
+        maps: Set::from_words([raw.maps]),
+        attaches: Set::from_words(raw.attaches),
+        abilities: Set::from_words([raw.abilities]),
+    }
+}
+
+/// The name of a place where a key may be (`enum bt_ring`).
+pub(crate) fn ring(value: u8) -> &'static str {
+    name_in(names::RINGS, value.into()).unwrap_or("unknown")
+}
+
+/// The names of all places where a key may be, with their numbers.
+pub(crate) fn rings() -> &'static [(u32, &'static str)] {
+    names::RINGS
 }
 
 /// The names of all abilities, with their numbers.
@@ -150,14 +213,14 @@ mod tests {
             ring: 7,
             ..bt_key::default()
         };
-        key.publisher[..4].copy_from_slice(b"acme");
+        key.name[..4].copy_from_slice(b"acme");
         let mut bytes = bytes_of(&key).to_vec();
         bytes.extend(bytes_of(&key));
         bytes.push(0);
         let back = values_of::<bt_key>(&bytes);
         assert_eq!(back.len(), 2);
         assert_eq!(back[1].ring, 7);
-        assert_eq!(text_of(&back[1].publisher), b"acme");
+        assert_eq!(text_of(&back[1].name), b"acme");
     }
 
     /// crates/signature writes the same bytes without a kernel to ask.

@@ -1,6 +1,8 @@
 //! Starting and stopping the guard: all or nothing.
 
-use std::ffi::OsString;
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
+use std::fmt;
 use std::fs::File;
 use std::mem::MaybeUninit;
 use std::os::fd::AsFd;
@@ -8,29 +10,24 @@ use std::os::unix::ffi::OsStrExt;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use bpftrust_host::keyring::{Anchor, Keyring};
-use bpftrust_signature::Name;
+use libbpf_rs::btf::types::Func;
+use libbpf_rs::btf::{Btf, TypeId};
 use libbpf_rs::query::ProgInfoIter;
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
 use libbpf_rs::{Link, MapCore, MapFlags, MapHandle, ProgramInput};
 use rustix::fs::{FlockOperation, flock, statfs};
 use rustix::io::Errno;
 
-use crate::abi::{ADOPTED, FIRST_IMAGE, NAME_SIZE, bt_image, bt_key, bt_state, bytes_of};
+use crate::abi::{ADOPTED, FIRST_IMAGE, KFUNCS, bt_image, bt_state, bytes_of};
+use crate::apply::{bring, remove_keyrings};
 use crate::clock::Boot;
 use crate::gate::Gate;
 use crate::pins::{BPFFS, HOOKS, Pins, View};
 use crate::skeleton::{GuardSkel, GuardSkelBuilder};
 use crate::{Error, Policy, Result};
 
-/// The keyring that holds one ring for each key of the policy.
-const KEYRING: &str = "bpftrust";
-
 /// `f_type` of bpffs (`include/uapi/linux/magic.h`).
 const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
-
-/// A publisher's name fits its field.
-const _: () = assert!(Name::SIZE == NAME_SIZE);
 
 /// How long the kernel may take to let go of unpinned links: they are freed
 /// asynchronously (`kernel/bpf/syscall.c:bpf_link_put`).
@@ -43,6 +40,22 @@ pub enum Mode {
     Enforce,
     /// Only report.
     Audit,
+}
+
+impl Mode {
+    /// As a policy says it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Enforce => "enforce",
+            Self::Audit => "audit",
+        }
+    }
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
 }
 
 /// A running process that is trusted because the admin says so.
@@ -59,8 +72,9 @@ pub struct Adopted {
 ///
 /// # Errors
 /// [`Error::NotRoot`], [`Error::AlreadyEnforcing`], [`Error::NoBpffs`];
-/// [`Error::Keyring`] if the kernel doesn't take a certificate, before anything
-/// is attached; [`Error::Kernel`] if it doesn't take a program;
+/// [`Error::Keyring`] if the kernel doesn't take a certificate;
+/// [`Error::Kernel`] if it doesn't take a program, [`Error::Policy`] if it
+/// doesn't take the policy;
 /// [`Error::Ineffective`] if it took all and refuses nothing.
 pub fn enforce(policy: &Policy, mode: Mode, adopted: &[Adopted]) -> Result<()> {
     let _lock = lock()?;
@@ -70,8 +84,7 @@ pub fn enforce(policy: &Policy, mode: Mode, adopted: &[Adopted]) -> Result<()> {
         pins: &pins,
         succeeded: false,
     };
-    let keys = make_rings(policy)?;
-    start(&pins, &keys, mode, adopted)?;
+    start(&pins, policy, mode, adopted)?;
     if Gate::is_shut()? != (mode == Mode::Enforce) {
         return Err(Error::Ineffective);
     }
@@ -144,7 +157,7 @@ pub fn require_root() -> Result<()> {
 }
 
 /// Held while the guard is started or stopped.
-fn lock() -> Result<File> {
+pub(crate) fn lock() -> Result<File> {
     require_root()?;
     if !statfs(BPFFS).is_ok_and(|stat| stat.f_type == BPF_FS_MAGIC) {
         return Err(Error::NoBpffs { path: BPFFS });
@@ -164,10 +177,7 @@ fn lock() -> Result<File> {
 
 fn remove(pins: &Pins) -> Result<()> {
     pins.remove()?;
-    if let Some(ring) = Keyring::find(KEYRING, Anchor::User)? {
-        ring.unlink_from(Anchor::User)?;
-    }
-    Ok(())
+    remove_keyrings()
 }
 
 /// A guard that never came to decide is taken away; one that decides stays.
@@ -182,38 +192,7 @@ fn clear_leftovers(pins: &Pins) -> Result<()> {
     }
 }
 
-/// One ring per key, so that a ring that verifies says which key signed.
-fn make_rings(policy: &Policy) -> Result<Vec<bt_key>> {
-    let parent = Keyring::create(KEYRING, Anchor::User)?;
-    let mut keys = Vec::new();
-    for (publisher, signer) in policy.signers() {
-        let name = format!("{KEYRING}: {} {}", publisher.name, signer.hint);
-        let ring = Keyring::create(&name, Anchor::Ring(&parent))?;
-        ring.add_certificate(&name, &signer.certificate)?;
-        ring.seal()?;
-        let mut key = bt_key {
-            ring: ring.serial().number().unsigned_abs(),
-            bare: publisher
-                .bare
-                .map_or(0, |kind| kind.number().to_le_bytes()[0]),
-            hint: signer.hint.0,
-            ..bt_key::default()
-        };
-        limit(
-            "bytes of a public key",
-            signer.public_key.len(),
-            key.public_key.len(),
-        )?;
-        key.public_key[..signer.public_key.len()].copy_from_slice(&signer.public_key);
-        key.public_key_size = u16::try_from(signer.public_key.len()).expect("just limited");
-        key.publisher = publisher.name.to_bytes();
-        keys.push(key);
-    }
-    parent.seal()?;
-    Ok(keys)
-}
-
-fn limit(what: &'static str, count: usize, limit: usize) -> Result<()> {
+pub(crate) fn limit(what: &'static str, count: usize, limit: usize) -> Result<()> {
     if count > limit {
         Err(Error::TooMany { what, count, limit })
     } else {
@@ -221,7 +200,7 @@ fn limit(what: &'static str, count: usize, limit: usize) -> Result<()> {
     }
 }
 
-fn start(pins: &Pins, keys: &[bt_key], mode: Mode, adopted: &[Adopted]) -> Result<()> {
+fn start(pins: &Pins, policy: &Policy, mode: Mode, adopted: &[Adopted]) -> Result<()> {
     let mut storage = MaybeUninit::uninit();
     let mut open = GuardSkelBuilder::default()
         .open(&mut storage)
@@ -235,13 +214,7 @@ fn start(pins: &Pins, keys: &[bt_key], mode: Mode, adopted: &[Adopted]) -> Resul
         .load()
         .map_err(kernel("load", "the kernel side's programs"))?;
 
-    for key in keys {
-        guard
-            .maps
-            .keys
-            .update(&key.hint, bytes_of(key), MapFlags::NO_EXIST)
-            .map_err(kernel("fill map", "keys"))?;
-    }
+    classify_kfuncs(&guard)?;
     vouch(&guard, adopted)?;
     pins.create()?;
     attach(&guard, pins)?;
@@ -255,11 +228,19 @@ fn start(pins: &Pins, keys: &[bt_key], mode: Mode, adopted: &[Adopted]) -> Resul
         &guard.maps.events,
         &guard.maps.verdicts,
         &guard.maps.scratches,
+        &guard.maps.publishers,
+        &guard.maps.rules,
+        &guard.maps.policies,
+        &guard.maps.incomings,
+        &guard.maps.objects,
+        &guard.maps.kfuncs,
+        &guard.maps.seen,
     ] {
         MapHandle::try_from(map)
             .and_then(|handle| handle.freeze())
             .map_err(kernel("freeze map", map.name().to_string_lossy()))?;
     }
+    bring(policy, mode, 1)?;
     let output = guard
         .progs
         .bt_arm
@@ -272,6 +253,36 @@ fn start(pins: &Pins, keys: &[bt_key], mode: Mode, adopted: &[Adopted]) -> Resul
             answer: output.return_value,
         })
     }
+}
+
+/// Tells the kernel side which of this kernel's functions are which; what it is
+/// not told of, it does not know.
+fn classify_kfuncs(guard: &GuardSkel<'_>) -> Result<()> {
+    let known: HashMap<&[u8], u64> = KFUNCS
+        .iter()
+        .map(|&(name, abilities)| (name.as_bytes(), abilities))
+        .collect();
+    let types = Btf::from_vmlinux().map_err(kernel("read", "the kernel's types"))?;
+    let count = u32::try_from(types.len()).unwrap_or(u32::MAX);
+    for id in 1..count {
+        let Some(function) = types.type_by_id::<Func<'_>>(TypeId::from(id)) else {
+            continue;
+        };
+        let name = function.name().map(OsStr::as_bytes).unwrap_or_default();
+        let Some(abilities) = known.get(name) else {
+            continue;
+        };
+        guard
+            .maps
+            .kfuncs
+            .update(
+                &id.to_ne_bytes(),
+                &abilities.to_ne_bytes(),
+                MapFlags::NO_EXIST,
+            )
+            .map_err(kernel("fill map", "kfuncs"))?;
+    }
+    Ok(())
 }
 
 /// Makes the images of adopted processes; `bt_arm` gives them to their tasks.
@@ -316,6 +327,7 @@ fn attach(guard: &GuardSkel<'_>, pins: &Pins) -> Result<()> {
         (View::Events, &progs.bt_show_events, &maps.events),
         (View::Images, &progs.bt_show_images, &maps.images),
         (View::Keys, &progs.bt_show_keys, &maps.keys),
+        (View::Objects, &progs.bt_show_objects, &maps.objects),
     ] {
         let name = program.name().to_string_lossy();
         let link = program
@@ -332,6 +344,14 @@ fn attach(guard: &GuardSkel<'_>, pins: &Pins) -> Result<()> {
         &progs.bt_mprotect,
         &progs.bt_trace,
         &progs.bt_traceme,
+        &progs.bt_map_end,
+        &progs.bt_load_end,
+        &progs.bt_map,
+        &progs.bt_load,
+        &progs.bt_ioctl,
+        &progs.bt_ioctl32,
+        &progs.bt_netlink,
+        &progs.bt_prctl,
         &progs.bt_exec,
         &progs.bt_bpf,
     ];

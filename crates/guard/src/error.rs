@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::Mode;
+
 /// What went wrong: operation, thing, and the cause as the source.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -58,6 +60,21 @@ pub enum Error {
         /// libbpf's answer.
         #[source]
         source: libbpf_rs::Error,
+    },
+    /// The kernel side didn't take the policy.
+    #[error("the kernel side does not take the policy")]
+    Policy {
+        /// Its answer.
+        #[source]
+        source: io::Error,
+    },
+    /// A policy can't turn enforcement into audit, or back.
+    #[error("the guard was started in mode {running}, which no policy changes to {mode}")]
+    OtherMode {
+        /// The guard's.
+        running: Mode,
+        /// What was asked for.
+        mode: Mode,
     },
     /// The kernel side didn't begin to decide.
     #[error("the kernel side did not start to decide (it answered {answer})")]

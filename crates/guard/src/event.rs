@@ -18,7 +18,7 @@ pub struct Event {
     pub sequence: u64,
     /// When it was made.
     pub time: SystemTime,
-    /// `exec`, `bpf`, `taint` or `trace`.
+    /// `exec`, `bpf`, `taint`, `trace`, `attach` or `policy`.
     pub action: &'static str,
     /// `allowed`, `denied` or `would-deny`.
     pub outcome: &'static str,
@@ -26,6 +26,8 @@ pub struct Event {
     pub reason: &'static str,
     /// The `bpf()` command, by name or, if the policy doesn't know it, number.
     pub command: Option<String>,
+    /// What was not granted, where that is the reason.
+    pub object: Option<Asked>,
     /// The process that somebody reached for.
     pub target: Option<u32>,
     /// Process, as the initial PID namespace numbers it.
@@ -60,6 +62,7 @@ impl Event {
             command: (action == "bpf").then(|| {
                 abi::command(raw.command).map_or_else(|| raw.command.to_string(), str::to_owned)
             }),
+            object: Asked::parse(raw.object, raw.number),
             target: (action == "trace").then_some(raw.target),
             pid: raw.pid,
             tid: raw.tid,
@@ -68,6 +71,26 @@ impl Event {
             executable: abi::text_of(&raw.path).to_vec(),
             digest: abi::digest(&raw.digest),
             key: abi::key_hint(raw.key),
+        })
+    }
+}
+
+/// A right that was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// `command`, `program`, `map`, `attach` or `ability`.
+    pub kind: &'static str,
+    /// Which: its name, or its number if this version has no name for it.
+    pub name: String,
+}
+
+impl Asked {
+    fn parse(object: u8, number: u32) -> Option<Self> {
+        let (kind, vocabulary) = abi::object(object)?;
+        let name = vocabulary.name(number);
+        Some(Self {
+            kind,
+            name: name.map_or_else(|| number.to_string(), str::to_owned),
         })
     }
 }

@@ -1,14 +1,16 @@
-//! Asking the kernel whether `bpf()` is open to this process.
+//! What is asked of the kernel side without a descriptor of it: whether `bpf()`
+//! is open to this process, and that another policy takes effect.
 
 #![allow(
     unsafe_code,
-    reason = "one bpf(2) call that libbpf-rs has no safe function for"
+    reason = "a bpf(2) call that libbpf-rs has no safe function for, and a prctl(2) of our own"
 )]
 
 use std::io;
 
 use libbpf_rs::libbpf_sys::bpf_prog_get_next_id;
 
+use crate::abi::BT_PRCTL_POLICY;
 use crate::{Error, Result};
 
 /// `bpf()`, seen from this process.
@@ -30,6 +32,30 @@ impl Gate {
                 thing: "the next BPF program".into(),
                 source: io::Error::from_raw_os_error(errno.unwrap_or_default()).into(),
             }),
+        }
+    }
+
+    /// Hands over a policy (`struct bt_policy` of `bpf/abi.h` and its tables).
+    ///
+    /// # Errors
+    /// The kernel side's answer: `EPERM` without `CAP_MAC_ADMIN` in the initial
+    /// user namespace, `ESTALE` if another one came first, `EBUSY` if another
+    /// one is being taken over, `ENOMEM`, `EINVAL`, also if it isn't attached.
+    pub(crate) fn bring(policy: &[u8]) -> io::Result<()> {
+        // SAFETY: prctl takes five numbers; the kernel side reads `policy.len()`
+        // bytes behind the pointer and writes none.
+        unsafe {
+            libc::prctl(
+                BT_PRCTL_POLICY.cast_signed(),
+                policy.as_ptr(),
+                policy.len(),
+                0,
+                0,
+            )
+        };
+        match io::Error::last_os_error() {
+            done if done.raw_os_error() == Some(libc::EALREADY) => Ok(()),
+            error => Err(error),
         }
     }
 }

@@ -6,6 +6,7 @@
 //! shows through iterators in bpffs.
 
 mod abi;
+mod apply;
 mod clock;
 mod enforce;
 mod entitlement;
@@ -34,12 +35,13 @@ mod skeleton {
     include!(concat!(env!("OUT_DIR"), "/guard.skel.rs"));
 }
 
+pub use apply::apply;
 pub use enforce::{Adopted, Mode, enforce, release, require_root};
 pub use entitlement::{Denial, Entitlement, Signed};
 pub use error::{Error, Result};
-pub use event::{Event, History, Item};
+pub use event::{Asked, Event, History, Item};
 pub use grant_file::GrantFile;
 pub use policy::{Keys, POLICY, Policy, PolicyError, Publisher, Refused, Signer, SystemKeyring};
 pub use source::TextError;
-pub use status::{Image, Key, Status};
+pub use status::{Image, Key, Object, Status};
 pub use vocabulary::{Vocabulary, Word, describe};

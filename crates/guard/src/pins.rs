@@ -9,7 +9,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::abi::{Shared, bt_event, bt_image, bt_key, bt_state, values_of};
+use crate::abi::{Shared, bt_event, bt_image, bt_key, bt_owned, bt_state, values_of};
 use crate::{Error, Result};
 
 /// The bpffs that the guard is pinned in.
@@ -23,7 +23,7 @@ pub(crate) const GATE: &str = "bt_bpf";
 
 /// The programs that are hooks, in the order in which they are attached: the
 /// gate last, when all that it asks is kept.
-pub(crate) const HOOKS: [&str; 10] = [
+pub(crate) const HOOKS: [&str; 18] = [
     "bt_fork",
     "bt_exit",
     "bt_setxattr",
@@ -32,6 +32,14 @@ pub(crate) const HOOKS: [&str; 10] = [
     "bt_mprotect",
     "bt_trace",
     "bt_traceme",
+    "bt_map_end",
+    "bt_load_end",
+    "bt_map",
+    "bt_load",
+    "bt_ioctl",
+    "bt_ioctl32",
+    "bt_netlink",
+    "bt_prctl",
     "bt_exec",
     GATE,
 ];
@@ -43,6 +51,7 @@ pub(crate) enum View {
     Events,
     Images,
     Keys,
+    Objects,
 }
 
 impl View {
@@ -52,6 +61,7 @@ impl View {
             Self::Events => "events",
             Self::Images => "images",
             Self::Keys => "keys",
+            Self::Objects => "objects",
         }
     }
 }
@@ -158,6 +168,11 @@ impl Pins {
     /// All keys that may sign.
     pub(crate) fn keys(&self) -> Result<Vec<bt_key>> {
         self.read(View::Keys)
+    }
+
+    /// All programs and maps that trusted processes made.
+    pub(crate) fn objects(&self) -> Result<Vec<bt_owned>> {
+        self.read(View::Objects)
     }
 
     fn read<T: Shared>(&self, view: View) -> Result<Vec<T>> {

@@ -15,7 +15,7 @@ use bpftrust_signature::{KeyHint, Kind, Name, Rights};
 use bpftrust_verity::Digest;
 
 use crate::Mode;
-use crate::abi::KEYS;
+use crate::abi::{KEYS, RULES};
 use crate::source::{Source, TextError};
 use reading::Reading;
 
@@ -196,11 +196,11 @@ impl PolicyError {
 
 impl Policy {
     /// The most publishers.
-    pub const MAX_PUBLISHERS: usize = 4096;
+    pub const MAX_PUBLISHERS: usize = KEYS;
     /// The most keys of all publishers.
     pub const MAX_KEYS: usize = KEYS;
     /// The most [`rules`](Self::rules).
-    pub const MAX_RULES: usize = 131_072;
+    pub const MAX_RULES: usize = RULES;
 
     /// Reads a policy and all files that it names.
     ///

@@ -2,10 +2,10 @@
 
 use std::time::SystemTime;
 
-use bpftrust_signature::KeyHint;
+use bpftrust_signature::{Grant, KeyHint, Name, Rights};
 use bpftrust_verity::Digest;
 
-use crate::abi::{self, bt_image, bt_key};
+use crate::abi::{self, bt_image, bt_key, bt_owned, bt_state};
 use crate::clock::Boot;
 use crate::pins::Pins;
 use crate::{Mode, Result};
@@ -31,10 +31,16 @@ pub struct Status {
     pub starved: u64,
     /// Refusals (in audit mode: would-be refusals) by reason, without zeros.
     pub refusals: Vec<(&'static str, u64)>,
+    /// Number of the policy in force: 1 for that of `enforce`.
+    pub generation: u64,
+    /// Since when it is.
+    pub policy_since: SystemTime,
     /// The keys that may sign.
     pub keys: Vec<Key>,
     /// The address spaces that have, or had, trust.
     pub images: Vec<Image>,
+    /// The programs and maps that trusted processes made and that still exist.
+    pub objects: Vec<Object>,
 }
 
 /// A key that may sign.
@@ -44,8 +50,12 @@ pub struct Key {
     pub publisher: String,
     /// How signatures refer to it.
     pub hint: KeyHint,
-    /// Serial of its keyring.
-    pub ring: u32,
+    /// Serial of its keyring; `None` for a keyring of the kernel.
+    pub ring: Option<u32>,
+    /// Which keyring of the kernel it is, if it is one.
+    pub keyring: Option<&'static str>,
+    /// The policy refuses it.
+    pub refused: bool,
     /// Whether its keyring is gone: nothing is verified with it any more.
     pub lost: bool,
 }
@@ -69,6 +79,31 @@ pub struct Image {
     pub digest: Option<Digest>,
     /// The key that signed it.
     pub key: Option<KeyHint>,
+    /// Whose key it was, as the policy called him then.
+    pub publisher: Option<Name>,
+    /// What was granted; `None` for a signature without a grant.
+    pub grant: Option<Grant>,
+    /// What it may do now.
+    pub rights: Rights,
+}
+
+/// A program or map that a trusted process made.
+#[derive(Clone, Debug)]
+pub struct Object {
+    /// BPF's own number, if it has one yet.
+    pub id: Option<u32>,
+    /// `program` or `map`.
+    pub kind: &'static str,
+    /// Its type: name, or number if this version has no name for it.
+    pub type_name: String,
+    /// Its name in the kernel: any bytes.
+    pub label: Vec<u8>,
+    /// The process that made it.
+    pub pid: u32,
+    /// The owner: who signed the loader,
+    pub publisher: Option<Name>,
+    /// and the name that he gave it.
+    pub loader: Option<Name>,
 }
 
 impl Status {
@@ -87,12 +122,8 @@ impl Status {
             });
         }
         let boot = Boot::since_epoch(state.booted);
-        let mode = match state.audit {
-            0 => Mode::Enforce,
-            _ => Mode::Audit,
-        };
         Ok(Self {
-            mode,
+            mode: mode_of(&state),
             missing_hooks: pins.missing_hooks()?,
             ftrace_off: is_ftrace_off(),
             started: boot.at(state.started),
@@ -106,13 +137,21 @@ impl Status {
                     (count > 0).then_some((name, count))
                 })
                 .collect(),
-            keys: pins.keys()?.iter().map(Key::from).collect(),
+            generation: state.generation,
+            policy_since: boot.at(state.changed),
+            keys: pins
+                .keys()?
+                .iter()
+                .filter(|key| key.generation == state.generation)
+                .map(Key::from)
+                .collect(),
             images: pins
                 .images()?
                 .iter()
                 .filter(|image| image.tasks > 0)
                 .map(|image| Image::parse(image, boot))
                 .collect(),
+            objects: pins.objects()?.iter().filter_map(Object::parse).collect(),
         })
     }
 }
@@ -124,6 +163,14 @@ impl Status {
     }
 }
 
+/// The mode that the guard was started in.
+pub(crate) fn mode_of(state: &bt_state) -> Mode {
+    match state.audit {
+        0 => Mode::Enforce,
+        _ => Mode::Audit,
+    }
+}
+
 fn is_ftrace_off() -> bool {
     std::fs::read_to_string("/proc/sys/kernel/ftrace_enabled")
         .is_ok_and(|value| value.trim() == "0")
@@ -132,9 +179,14 @@ fn is_ftrace_off() -> bool {
 impl From<&bt_key> for Key {
     fn from(raw: &bt_key) -> Self {
         Self {
-            publisher: String::from_utf8_lossy(abi::text_of(&raw.publisher)).into_owned(),
+            publisher: String::from_utf8_lossy(abi::text_of(&raw.name)).into_owned(),
             hint: KeyHint(raw.hint),
-            ring: raw.ring,
+            ring: (raw.ring != 0).then_some(raw.ring),
+            keyring: match raw.place {
+                0 => None,
+                place => Some(abi::ring(place)),
+            },
+            refused: raw.refused != 0,
             lost: raw.lost != 0,
         }
     }
@@ -151,6 +203,33 @@ impl Image {
             adopted: raw.adopted != 0,
             digest: abi::digest(&raw.digest),
             key: abi::key_hint(raw.key),
+            publisher: Name::from_bytes(&raw.publisher),
+            grant: Name::from_bytes(&raw.grant.name)
+                .filter(|_| raw.granted != 0)
+                .map(|name| Grant {
+                    name,
+                    version: raw.grant.version,
+                    not_after: raw.grant.not_after,
+                    rights: abi::rights(&raw.grant.rights),
+                }),
+            rights: abi::rights(&raw.rights),
         }
+    }
+}
+
+impl Object {
+    /// Nothing if it is of no kind that is known.
+    fn parse(raw: &bt_owned) -> Option<Self> {
+        let (kind, vocabulary) = abi::object(raw.object.to_le_bytes()[0])?;
+        let name = vocabulary.name(raw.r#type);
+        Some(Self {
+            id: (raw.id != 0).then_some(raw.id),
+            kind,
+            type_name: name.map_or_else(|| raw.r#type.to_string(), str::to_owned),
+            label: abi::text_of(&raw.label).to_vec(),
+            pid: raw.pid,
+            publisher: Name::from_bytes(&raw.publisher),
+            loader: Name::from_bytes(&raw.loader),
+        })
     }
 }

@@ -86,6 +86,12 @@ pub const NEEDS: &[Need] = &[
         "no key to verify with",
     ),
     kfunc(
+        "bpf_lookup_system_key",
+        "6.1 and CONFIG_KEYS",
+        "exec: the kernel's own keyrings",
+        "no key of the kernel's own to verify with",
+    ),
+    kfunc(
         "bpf_key_put",
         "6.1 and CONFIG_KEYS",
         "exec: the keyring of the publisher",
@@ -150,6 +156,54 @@ pub const NEEDS: &[Need] = &[
         "5.7 and CONFIG_BPF_LSM",
         "every command of bpf(2)",
         "nobody would be refused",
+    ),
+    hook(
+        "bpf_map_create",
+        "6.9 and CONFIG_BPF_LSM",
+        "rights by type of map, and who made it",
+        "a loader could make maps that its signature does not grant",
+    ),
+    hook(
+        "bpf_prog_load",
+        "6.9 and CONFIG_BPF_LSM",
+        "rights by type and content of a program, and who loaded it",
+        "a loader could load programs that its signature does not grant",
+    ),
+    hook(
+        "bpf_map_free",
+        "6.9 and CONFIG_BPF_LSM",
+        "forgetting who made a map",
+        "a map could pass as another's",
+    ),
+    hook(
+        "bpf_prog_free",
+        "6.9 and CONFIG_BPF_LSM",
+        "forgetting who loaded a program",
+        "a program could pass as another's",
+    ),
+    hook(
+        "file_ioctl",
+        "5.7 and CONFIG_BPF_LSM",
+        "programs attached to perf events",
+        "a program could be attached without bpf()",
+    ),
+    hook(
+        "file_ioctl_compat",
+        "6.8 and CONFIG_BPF_LSM",
+        "programs attached to perf events by 32-bit processes",
+        "a program could be attached without bpf()",
+    ),
+    hook(
+        "netlink_send",
+        "5.7 and CONFIG_BPF_LSM",
+        "XDP and tc programs attached by netlink",
+        "a program could be attached without bpf()",
+    ),
+    hook(
+        "task_prctl",
+        "5.7 and CONFIG_BPF_LSM",
+        "a policy that takes the place of another",
+        "the policy could not be changed while it is enforced",
     ),
     hook(
         "mmap_file",

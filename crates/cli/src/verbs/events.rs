@@ -85,6 +85,8 @@ struct Line<'a> {
     outcome: &'a str,
     reason: &'a str,
     command: Option<&'a str>,
+    object: Option<&'a str>,
+    name: Option<&'a str>,
     pid: u32,
     tid: u32,
     uid: u32,
@@ -105,6 +107,8 @@ impl<'a> Line<'a> {
             outcome: event.outcome,
             reason: event.reason,
             command: event.command.as_deref(),
+            object: event.object.as_ref().map(|asked| asked.kind),
+            name: event.object.as_ref().map(|asked| &*asked.name),
             pid: event.pid,
             tid: event.tid,
             uid: event.uid,
@@ -133,6 +137,9 @@ fn text(event: &Event, publishers: &Publishers) -> String {
     );
     if let Some(command) = &event.command {
         write!(line, " {command}").expect("writing to a string");
+    }
+    if let Some(asked) = &event.object {
+        write!(line, " {} {}", asked.kind, asked.name).expect("writing to a string");
     }
     if let Some(target) = event.target {
         write!(line, " of {target}").expect("writing to a string");

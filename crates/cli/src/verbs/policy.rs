@@ -2,12 +2,12 @@
 
 use std::fmt::Write as _;
 
-use bpftrust_guard::{Keys, Mode, Policy, Publisher, Signer, Vocabulary};
+use bpftrust_guard::{Keys, Mode, Policy, Publisher, Signer, Status, Vocabulary};
 use bpftrust_signature::{Certificate, Rights};
 use serde_json::{Value, json};
 
-use crate::cli::{PolicyArgs, PolicyCheckArgs, PolicyShowArgs, PolicyVerb};
-use crate::guard_advice::{advise_policy, load_policy};
+use crate::cli::{PolicyApplyArgs, PolicyArgs, PolicyCheckArgs, PolicyShowArgs, PolicyVerb};
+use crate::guard_advice::{advise_policy, explain, load_policy};
 use crate::output::{self, Outcome, escape_bytes, escaped, print, print_json};
 use crate::rights::{rights_as_json, rights_lines};
 
@@ -15,7 +15,30 @@ pub fn run(args: &PolicyArgs) -> anyhow::Result<Outcome> {
     match &args.verb {
         PolicyVerb::Check(args) => Ok(check(args)),
         PolicyVerb::Show(args) => show(args),
+        PolicyVerb::Apply(args) => apply(args),
     }
+}
+
+fn apply(args: &PolicyApplyArgs) -> anyhow::Result<Outcome> {
+    explain(bpftrust_guard::require_root())?;
+    let policy = load_policy(args.policy.as_deref())?;
+    let mode = if args.audit { Mode::Audit } else { policy.mode };
+    explain(bpftrust_guard::apply(&policy, mode))?;
+    let status = explain(Status::read())?;
+    print(&format!(
+        "policy number {} is in force: {}, {}, {}\n",
+        status.generation,
+        counted(policy.publishers.len(), "publisher"),
+        counted(policy.signers().count(), "key"),
+        counted(policy.rules(), "rule"),
+    ));
+    for image in &status.images {
+        if let Some(reason) = image.lost_trust {
+            let comm = escape_bytes(&image.comm);
+            print(&format!("without trust: {comm}[{}]: {reason}\n", image.pid));
+        }
+    }
+    Ok(Outcome::Yes)
 }
 
 fn check(args: &PolicyCheckArgs) -> Outcome {
@@ -54,7 +77,7 @@ fn show(args: &PolicyShowArgs) -> anyhow::Result<Outcome> {
 
 fn as_json(policy: &Policy) -> Value {
     json!({
-        "mode": mode(policy),
+        "mode": policy.mode.name(),
         "ceiling": rights_as_json(&policy.ceiling),
         "default": rights_as_json(&policy.fallback),
         "publishers": policy.publishers.iter().map(publisher_as_json).collect::<Vec<_>>(),
@@ -97,7 +120,7 @@ fn publisher_as_json(publisher: &Publisher) -> Value {
 
 fn as_text(policy: &Policy) -> String {
     let mut text = String::new();
-    line(&mut text, "mode", mode(policy));
+    line(&mut text, "mode", policy.mode.name());
     line(&mut text, "ceiling", &ceiling(&policy.ceiling));
     text.push_str("default, for a signature without a grant:\n");
     for (label, list) in rights_lines(&policy.fallback) {
@@ -159,13 +182,6 @@ fn ceiling(rights: &Rights) -> String {
     match &limited[..] {
         [] => "limits nothing".into(),
         limited => limited.join("; "),
-    }
-}
-
-fn mode(policy: &Policy) -> &'static str {
-    match policy.mode {
-        Mode::Enforce => "enforce",
-        Mode::Audit => "audit",
     }
 }
 

@@ -1,14 +1,17 @@
 //! `bpftrust status`.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
 
-use bpftrust_guard::{Error, Image, Mode, Status};
+use bpftrust_guard::{Error, Image, Mode, Object, Status, describe};
+use bpftrust_signature::Name;
 use serde_json::{Value, json};
 
 use crate::cli::StatusArgs;
 use crate::guard_advice::explain;
 use crate::output::{Outcome, escape_bytes, print, print_json};
+use crate::rights::{grant_as_json, rights_as_json};
 
 pub fn run(args: &StatusArgs) -> anyhow::Result<Outcome> {
     let status = match Status::read() {
@@ -34,19 +37,14 @@ pub fn run(args: &StatusArgs) -> anyhow::Result<Outcome> {
     })
 }
 
-fn mode(mode: Mode) -> &'static str {
-    match mode {
-        Mode::Enforce => "enforce",
-        Mode::Audit => "audit",
-    }
-}
-
 fn as_json(status: &Status) -> Value {
     json!({
-        "mode": mode(status.mode),
+        "mode": status.mode.name(),
         "missing_hooks": status.missing_hooks,
         "ftrace_off": status.ftrace_off,
         "started": humantime::format_rfc3339_seconds(status.started).to_string(),
+        "policy": status.generation,
+        "policy_since": humantime::format_rfc3339_seconds(status.policy_since).to_string(),
         "events": status.events,
         "lost_events": status.lost_events,
         "starved": status.starved,
@@ -55,6 +53,8 @@ fn as_json(status: &Status) -> Value {
             "publisher": key.publisher,
             "key": key.hint.to_string(),
             "ring": key.ring,
+            "keyring": key.keyring,
+            "refused": key.refused,
             "lost": key.lost,
         })).collect::<Vec<_>>(),
         "images": status.images.iter().map(|image| json!({
@@ -66,7 +66,11 @@ fn as_json(status: &Status) -> Value {
             "adopted": image.adopted,
             "digest": image.digest.as_ref().map(ToString::to_string),
             "key": image.key.as_ref().map(ToString::to_string),
+            "publisher": image.publisher.as_ref().map(Name::as_str),
+            "grant": image.grant.as_ref().map(grant_as_json),
+            "rights": rights_as_json(&image.rights),
         })).collect::<Vec<_>>(),
+        "loaders": loaders(status).iter().map(Loader::as_json).collect::<Vec<_>>(),
     })
 }
 
@@ -83,14 +87,22 @@ fn as_text(status: &Status) -> String {
         Mode::Audit => "audit only: nothing is refused",
     };
     writeln!(text, "{what}, for {}", age(status.started)).expect(TO_STRING);
+    if status.generation > 1 {
+        let (number, age) = (status.generation, age(status.policy_since));
+        writeln!(text, "policy number {number}, for {age}").expect(TO_STRING);
+    }
     writeln!(text, "keys that may sign:").expect(TO_STRING);
-    for key in &status.keys {
+    for key in status.keys.iter().filter(|key| !key.refused) {
         let lost = if key.lost {
             "  LOST: its keyring is gone"
         } else {
             ""
         };
-        writeln!(text, "  {}  {}{lost}", key.hint, key.publisher).expect(TO_STRING);
+        let name = match key.keyring {
+            Some(keyring) => format!("those in the kernel's keyring {keyring}"),
+            None => key.hint.to_string(),
+        };
+        writeln!(text, "  {name}  {}{lost}", key.publisher).expect(TO_STRING);
     }
     let (trusted, fallen): (Vec<_>, Vec<_>) = status
         .images
@@ -99,6 +111,9 @@ fn as_text(status: &Status) -> String {
     list(&mut text, "trusted processes", &trusted, status);
     if !fallen.is_empty() {
         list(&mut text, "processes that lost trust", &fallen, status);
+    }
+    for loader in loaders(status) {
+        loader.tell(&mut text);
     }
     let refused = match status.mode {
         Mode::Enforce => "refused",
@@ -167,5 +182,97 @@ fn list(text: &mut String, title: &str, images: &[&Image], status: &Status) {
             write!(text, "  {reason}").expect(TO_STRING);
         }
         writeln!(text, "  for {}", age(image.started)).expect(TO_STRING);
+    }
+}
+
+/// Everything of one owner: publisher and loader name.
+struct Loader<'a> {
+    publisher: Option<&'a Name>,
+    name: Option<&'a Name>,
+    images: Vec<&'a Image>,
+    objects: Vec<&'a Object>,
+}
+
+/// By owner, whether he runs or has only left something.
+fn loaders(status: &Status) -> Vec<Loader<'_>> {
+    let mut found = BTreeMap::new();
+    for image in status.images.iter().filter(|image| !image.adopted) {
+        let name = image.grant.as_ref().map(|grant| &grant.name);
+        let owner = (image.publisher.as_ref(), name);
+        let (images, _): &mut (Vec<_>, Vec<_>) = found.entry(owner).or_default();
+        images.push(image);
+    }
+    for object in &status.objects {
+        let owner = (object.publisher.as_ref(), object.loader.as_ref());
+        let (_, objects) = found.entry(owner).or_default();
+        objects.push(object);
+    }
+    let loaders = found.into_iter();
+    loaders
+        .map(|((publisher, name), (images, objects))| Loader {
+            publisher,
+            name,
+            images,
+            objects,
+        })
+        .collect()
+}
+
+impl Loader<'_> {
+    fn as_json(&self) -> Value {
+        json!({
+            "publisher": self.publisher.map(Name::as_str),
+            "name": self.name.map(Name::as_str),
+            "processes": self.images.iter().map(|image| image.pid).collect::<Vec<_>>(),
+            "objects": self.objects.iter().map(|object| json!({
+                "id": object.id,
+                "kind": object.kind,
+                "type": object.type_name,
+                "name": escape_bytes(&object.label),
+                "pid": object.pid,
+            })).collect::<Vec<_>>(),
+        })
+    }
+
+    /// A line for each version that runs, then what he owns.
+    fn tell(&self, text: &mut String) {
+        let publisher = self.publisher.map_or("adopted", Name::as_str);
+        let name = self.name.map_or("(no name)", Name::as_str);
+        writeln!(text, "loader {name} of {publisher}:").expect(TO_STRING);
+        let mut versions = BTreeMap::new();
+        for &image in &self.images {
+            let version = image.grant.as_ref().map(|grant| grant.version);
+            let (_, pids) = versions
+                .entry((version, image.key, image.lost_trust))
+                .or_insert_with(|| (image, Vec::new()));
+            pids.push(image.pid.to_string());
+        }
+        for ((version, key, lost_trust), (image, pids)) in versions {
+            let version = version.map_or_else(
+                || "without a grant".to_owned(),
+                |version| format!("version {version}"),
+            );
+            let key = key.map(|key| format!(", key {key}")).unwrap_or_default();
+            let what = match lost_trust {
+                Some(reason) => format!("lost trust: {reason}"),
+                None => describe(&image.rights),
+            };
+            let pids = pids.join(" ");
+            writeln!(text, "  {version}{key}, processes {pids}: {what}").expect(TO_STRING);
+        }
+        for kind in ["program", "map"] {
+            let ids: Vec<_> = self
+                .objects
+                .iter()
+                .filter(|object| object.kind == kind)
+                .map(|object| match object.id {
+                    Some(id) => format!("{id} ({})", object.type_name),
+                    None => format!("? ({})", object.type_name),
+                })
+                .collect();
+            if !ids.is_empty() {
+                writeln!(text, "  {kind}s: {}", ids.join(", ")).expect(TO_STRING);
+            }
+        }
     }
 }

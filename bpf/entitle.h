@@ -1,0 +1,271 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/*
+ * From what was signed to what may be done: grant, publisher's ceiling, policy's
+ * ceiling, and all that the policy refuses.
+ *
+ * The outcome is kept with the image, together with the generation of the
+ * policy that it follows from; under another policy it is worked out anew at
+ * the next question. What a policy, or time, takes away does not come back
+ * without an exec.
+ */
+#ifndef BPFTRUST_ENTITLE_H
+#define BPFTRUST_ENTITLE_H
+
+#define NANOSECONDS 1000000000ULL
+
+/* Policies that may follow each other while one question is being answered. */
+#define REFRESH_TRIES 4
+
+/* Keys in the maps of the policy begin with its generation, so that a whole
+ * policy takes effect when that number changes. */
+struct key_id {
+	u64 generation;
+	u8 hint[8];
+};
+
+struct publisher_id {
+	u64 generation;
+	u64 number;
+};
+
+struct rule_id {
+	u64 generation;
+	u32 kind; /* enum bt_rule_kind */
+	u32 publisher;
+	u8 bytes[32];
+};
+
+/* Not preallocated: they are written only while a policy is brought. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 2 * BT_KEYS);
+	__type(key, struct key_id);
+	__type(value, struct bt_key);
+} keys SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 2 * BT_KEYS);
+	__type(key, struct publisher_id);
+	__type(value, struct bt_publisher);
+} publishers SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 2 * BT_RULES);
+	__type(key, struct rule_id);
+	__type(value, u64);
+} rules SEC(".maps");
+
+/* The policy in force and the one before or after it, by generation. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 2);
+	__type(key, u32);
+	__type(value, struct bt_policy);
+} policies SEC(".maps");
+
+static __always_inline u64 generation_of(struct bt_state *guard)
+{
+	return *(volatile u64 *)&guard->generation;
+}
+
+static __always_inline struct bt_policy *policy_of(u64 generation)
+{
+	u32 slot = generation & 1;
+
+	return bpf_map_lookup_elem(&policies, &slot);
+}
+
+/*
+ * Seconds since the epoch, by the highest wall time that was seen: it goes on
+ * from there with the time since boot, whatever is done to the wall clock. TAI,
+ * for that is the wall clock that a program may read: a host that knows the
+ * difference to UTC is that much (37 s) ahead.
+ */
+static __always_inline u64 wall_clock(struct bt_state *guard)
+{
+	u64 boot = bpf_ktime_get_boot_ns();
+	u64 ahead = bpf_ktime_get_tai_ns() - boot;
+	u64 known = *(volatile u64 *)&guard->clock;
+
+	if (ahead > known) {
+		__sync_val_compare_and_swap(&guard->clock, known, ahead);
+		known = ahead;
+	}
+	return (boot + known) / NANOSECONDS;
+}
+
+static __always_inline u64 *rule(struct rule_id *id, u32 kind, u32 publisher, const u8 *bytes)
+{
+	id->kind = kind;
+	id->publisher = publisher;
+	__builtin_memcpy(id->bytes, bytes, sizeof(id->bytes));
+	return bpf_map_lookup_elem(&rules, id);
+}
+
+/*
+ * What @image may do under the policy @generation, into @rights; the answer is
+ * a reason, NONE for something. An adopted process has no signature to judge:
+ * it is as one signed without a grant, by nobody.
+ */
+static __always_inline u8 entitle(struct bt_image *image, u64 generation, struct bt_rights *rights)
+{
+	struct key_id key_id = { .generation = generation };
+	struct publisher_id publisher_id = { .generation = generation };
+	struct rule_id id = { .generation = generation };
+	struct bt_policy *policy = policy_of(generation);
+	struct bt_publisher *publisher;
+	struct bt_key *key;
+	u64 *least;
+
+	if (!policy)
+		return BT_REASON_RESOURCES;
+	if (image->granted)
+		__builtin_memcpy(rights, &image->grant.rights, sizeof(*rights));
+	else
+		__builtin_memcpy(rights, &policy->fallback, sizeof(*rights));
+	intersect(rights, &policy->ceiling);
+	if (image->adopted)
+		return BT_REASON_NONE;
+	__builtin_memcpy(key_id.hint, image->key, sizeof(key_id.hint));
+	key = bpf_map_lookup_elem(&keys, &key_id);
+	if (!key)
+		return BT_REASON_UNKNOWN_KEY;
+	if (key->refused || rule(&id, BT_RULE_DIGEST, 0, image->digest.bytes))
+		return BT_REASON_REVOKED;
+	least = rule(&id, BT_RULE_NAME, 0, image->grant.name);
+	if (least && *least == BT_VERSION_REFUSED)
+		return BT_REASON_REVOKED;
+	if (least && image->grant.version < *least)
+		return BT_REASON_TOO_OLD;
+	publisher_id.number = key->publisher;
+	publisher = bpf_map_lookup_elem(&publishers, &publisher_id);
+	if (!publisher)
+		return BT_REASON_UNKNOWN_KEY;
+	if (publisher->restricted && !rule(&id, BT_RULE_SIGNS, key->publisher, image->grant.name))
+		return BT_REASON_NOT_GRANTED;
+	intersect(rights, &publisher->ceiling);
+	/* At exec. An owner keeps its name, whatever a later policy calls it. */
+	if (!image->publisher[0])
+		__builtin_memcpy(image->publisher, publisher->name, sizeof(image->publisher));
+	return BT_REASON_NONE;
+}
+
+static __always_inline bool has_expired(struct bt_image *image, struct bt_state *guard)
+{
+	return image->granted && image->grant.not_after &&
+	       wall_clock(guard) > image->grant.not_after;
+}
+
+/* Trust that is lost stays lost, for the first of all reasons. */
+static __always_inline void lose_trust(struct bt_image *image, u8 reason)
+{
+	if (image->reason == BT_REASON_NONE && reason != BT_REASON_NONE)
+		*(volatile u8 *)&image->reason = reason;
+}
+
+/*
+ * Keeps @rights with @image, unless somebody who shares it does so, or has for
+ * a later policy. Each set is one word, so a reader meanwhile has the old one
+ * or the new one.
+ */
+static __always_inline void keep_rights(struct bt_image *image, u64 generation,
+					const struct bt_rights *rights)
+{
+	if (__sync_val_compare_and_swap(&image->busy, 0, 1))
+		return;
+	if (image->generation < generation) {
+		__builtin_memcpy(&image->rights, rights, sizeof(*rights));
+		__sync_lock_test_and_set(&image->generation, generation);
+	}
+	__sync_lock_test_and_set(&image->busy, 0);
+}
+
+/*
+ * What @image may do under the policy in force, into @rights. Returns the reason
+ * why nothing, NONE for something.
+ */
+__noinline u32 refresh(struct bt_image *image, struct bt_rights *rights)
+{
+	struct bt_state *guard = guard_state();
+	u64 generation;
+	u8 reason;
+
+	if (!image || !rights || !guard)
+		return BT_REASON_RESOURCES;
+	if (image->reason != BT_REASON_NONE)
+		return image->reason;
+	for (u32 i = 0; i < REFRESH_TRIES; i++) {
+		generation = generation_of(guard);
+		if (*(volatile u64 *)&image->generation == generation) {
+			__builtin_memcpy(rights, &image->rights, sizeof(*rights));
+			reason = BT_REASON_NONE;
+		} else {
+			reason = entitle(image, generation, rights);
+			/* What was read may be another policy's by now. */
+			if (generation_of(guard) != generation)
+				continue;
+			keep_rights(image, generation, rights);
+		}
+		if (reason == BT_REASON_NONE && has_expired(image, guard))
+			reason = BT_REASON_EXPIRED;
+		if (reason == BT_REASON_NONE && image->own_code &&
+		    !has(rights->abilities, BT_ABILITY_OWN_CODE))
+			reason = BT_REASON_WRITABLE_CODE;
+		lose_trust(image, reason);
+		return reason;
+	}
+	return BT_REASON_RESOURCES;
+}
+
+/* Current's standing, its rights included. */
+static __always_inline struct standing entitled_current(void)
+{
+	struct standing standing = standing_of_current();
+
+	if (is_trusted(&standing))
+		standing.reason = refresh(standing.image, &standing.rights);
+	return standing;
+}
+
+/*
+ * A new task: what shares the address space shares the record, so that neither
+ * outlives the other's loss of trust; a fork gets its own, if children may.
+ */
+static __always_inline void inherit(u64 parent, u64 child, bool shares_memory)
+{
+	u64 *entry = bpf_map_lookup_elem(&tasks, &parent);
+	struct bt_rights rights;
+	struct bt_image *image;
+	u64 id;
+
+	forget_task(child); /* there is none, or one that could not be taken away */
+	if (!entry)
+		return;
+	id = *entry;
+	image = image_by_id(id);
+	if (!image) {
+		set_entry(child, id, BPF_ANY);
+		return;
+	}
+	if (!shares_memory) {
+		u8 reason = refresh(image, &rights);
+
+		if (reason == BT_REASON_NONE)
+			reason = judge_right(&rights, BT_OBJECT_ABILITY, BT_ABILITY_CHILDREN);
+		if (reason != BT_REASON_NONE)
+			set_entry(child, reason, BPF_ANY);
+		else if (!own_image(child, image))
+			set_entry(child, BT_REASON_RESOURCES, BPF_ANY);
+		return;
+	}
+	__sync_fetch_and_add(&image->tasks, 1);
+	if (!set_entry(child, id, BPF_ANY))
+		release_image(id);
+}
+
+#endif

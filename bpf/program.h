@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/*
+ * What a program can do, judged from its instructions as user space gave them:
+ * the hook bpf_prog_load comes before the verifier rewrites any (kernel/bpf/
+ * syscall.c, bpf_prog_load; 7.3: verifier.c, bpf_check). Subprograms are among
+ * them. What a light skeleton's loader program loads passes the same hook
+ * (kernel/bpf/syscall.c, bpf_sys_bpf).
+ */
+#ifndef BPFTRUST_PROGRAM_H
+#define BPFTRUST_PROGRAM_H
+
+/* include/uapi/linux/bpf.h, bpf_common.h */
+#define INSN_CALL 0x85		/* BPF_JMP | BPF_CALL */
+#define INSN_CALL_REGISTER 0x8d /* BPF_JMP | BPF_CALL | BPF_X */
+#define PSEUDO_HELPER 0
+#define PSEUDO_CALL 1
+#define PSEUDO_KFUNC_CALL 2
+#define HELPERS_END 212 /* the list is closed: new functions are kfuncs */
+
+#define ABILITY(name) (1ULL << BT_ABILITY_##name)
+
+/* What calling a function of the kernel takes, by its BTF id; filled before the
+ * guard is armed out of kfuncs.txt. What is not there takes OTHER_KFUNCS. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, BT_KFUNCS);
+	__type(key, u32);
+	__type(value, u64);
+} kfuncs SEC(".maps");
+
+/* What calling a helper takes (include/uapi/linux/bpf.h, ___BPF_FUNC_MAPPER). */
+static __always_inline u64 helper_takes(u32 helper)
+{
+	switch (helper) {
+	case 36: /* probe_write_user */
+		return ABILITY(WRITE_USER);
+	case 58: /* override_return */
+		return ABILITY(OVERRIDE_RETURN);
+	case 109: /* send_signal */
+	case 117: /* send_signal_thread */
+		return ABILITY(SEND_SIGNAL);
+	case 104: /* sysctl_set_new_value */
+	case 159: /* bprm_opts_set */
+		return ABILITY(WRITE_KERNEL);
+	default:
+		return helper < HELPERS_END ? 0 : ABILITY(OTHER_KFUNCS);
+	}
+}
+
+/* @offset says whose BTF the id is of; 0 is the kernel's own, without modules. */
+static __always_inline u64 kfunc_takes(u32 id, s32 offset)
+{
+	u64 *abilities = offset ? NULL : bpf_map_lookup_elem(&kfuncs, &id);
+
+	return abilities ? *abilities : ABILITY(OTHER_KFUNCS);
+}
+
+struct program_scan {
+	u64 instructions; /* address */
+	u64 abilities;
+};
+
+/* The second half of a 64-bit load has the code 0, or the verifier refuses it. */
+static int scan_call(u64 index, struct program_scan *scan)
+{
+	struct bpf_insn insn;
+
+	if (bpf_probe_read_kernel(&insn, sizeof(insn),
+				  (void *)(scan->instructions + index * sizeof(insn)))) {
+		scan->abilities = ~0ULL;
+		return 1;
+	}
+	if (insn.code == INSN_CALL_REGISTER)
+		scan->abilities |= ABILITY(OTHER_KFUNCS);
+	if (insn.code != INSN_CALL)
+		return 0;
+	switch (insn.registers >> 4) {
+	case PSEUDO_HELPER:
+		scan->abilities |= helper_takes(insn.imm);
+		break;
+	case PSEUDO_CALL:
+		break;
+	case PSEUDO_KFUNC_CALL:
+		scan->abilities |= kfunc_takes(insn.imm, insn.off);
+		break;
+	default:
+		scan->abilities |= ABILITY(OTHER_KFUNCS);
+	}
+	return 0;
+}
+
+/* The abilities (enum bt_ability, a bit each) that @prog takes. */
+static __always_inline u64 program_takes(struct bpf_prog *prog, u64 address)
+{
+	struct program_scan scan = {
+		.instructions = address + bpf_core_field_offset(struct bpf_prog, insnsi),
+	};
+	u32 length = prog->len;
+
+	/* Its return value takes the place of the function's. */
+	if (prog->expected_attach_type == BPF_MODIFY_RETURN)
+		scan.abilities |= ABILITY(OVERRIDE_RETURN);
+	if (bpf_loop(length, scan_call, &scan, 0) != length)
+		return ~0ULL;
+	return scan.abilities;
+}
+
+#endif

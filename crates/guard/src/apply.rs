@@ -1,0 +1,256 @@
+//! From a policy to what the kernel side keeps: keyrings, and the form that it
+//! takes over wholly or not at all (`struct bt_policy`).
+
+use bpftrust_host::keyring::{Anchor, Keyring};
+use bpftrust_signature::{KeyHint, Name, Rights};
+
+use crate::abi::{
+    BT_POLICY_FORM, BT_POLICY_MAGIC, BT_RULE_DIGEST, BT_RULE_NAME, BT_RULE_SIGNS, bt_key,
+    bt_policy, bt_publisher, bt_rights, bt_rule, bytes_of,
+};
+use crate::enforce::{limit, lock};
+use crate::gate::Gate;
+use crate::pins::Pins;
+use crate::status::mode_of;
+use crate::{Error, Keys, Mode, Policy, Publisher, Result, Signer, SystemKeyring};
+
+/// The keyrings that hold one ring for each key of a policy, by its generation:
+/// two names, so that one policy's keys are there before the other's go.
+const KEYRINGS: [&str; 2] = ["bpftrust.even", "bpftrust"];
+
+/// A loader that is refused whatever its version (`BT_VERSION_REFUSED`).
+const VERSION_REFUSED: u64 = u64::MAX;
+
+/// Lets another policy take the place of the one in force, at once. Processes
+/// that it refuses lose their trust; none gets more than its grant.
+///
+/// # Errors
+/// [`Error::NotRoot`], [`Error::NotEnforcing`], [`Error::Incomplete`];
+/// [`Error::OtherMode`] if the guard was started in another mode;
+/// [`Error::Keyring`] if the kernel doesn't take a certificate,
+/// [`Error::Policy`] if it doesn't take the policy: then the old one is in
+/// force.
+pub fn apply(policy: &Policy, mode: Mode) -> Result<()> {
+    let _lock = lock()?;
+    let pins = Pins::standard();
+    let state = pins.state()?;
+    if state.started == 0 {
+        return Err(Error::Incomplete {
+            path: pins.directory().to_owned(),
+        });
+    }
+    let running = mode_of(&state);
+    if mode != running {
+        return Err(Error::OtherMode { running, mode });
+    }
+    bring(policy, mode, state.generation + 1)?;
+    remove_keyring(state.generation)
+}
+
+/// Makes the keyrings of the policy and hands it to the kernel side. If that
+/// fails, its keyrings are gone again.
+pub(crate) fn bring(policy: &Policy, mode: Mode, generation: u64) -> Result<()> {
+    let brought = make_rings(policy, generation).and_then(|rings| {
+        Gate::bring(&compile(policy, mode, generation, &rings)?)
+            .map_err(|source| Error::Policy { source })
+    });
+    if brought.is_err() {
+        // The error that led here is the one to report.
+        let _ = remove_keyring(generation);
+    }
+    brought
+}
+
+/// Removes the keyrings of all policies.
+pub(crate) fn remove_keyrings() -> Result<()> {
+    remove_keyring(0)?;
+    remove_keyring(1)
+}
+
+fn keyring_name(generation: u64) -> &'static str {
+    KEYRINGS[usize::from(generation % 2 == 1)]
+}
+
+fn remove_keyring(generation: u64) -> Result<()> {
+    if let Some(ring) = Keyring::find(keyring_name(generation), Anchor::User)? {
+        ring.unlink_from(Anchor::User)?;
+    }
+    Ok(())
+}
+
+/// One ring per key, so that a ring that verifies says which key signed.
+fn make_rings(policy: &Policy, generation: u64) -> Result<Vec<(KeyHint, Keyring)>> {
+    let parent = Keyring::create(keyring_name(generation), Anchor::User)?;
+    let mut rings = Vec::new();
+    for (publisher, signer) in policy.signers() {
+        let name = format!("bpftrust: {} {}", publisher.name, signer.hint);
+        let ring = Keyring::create(&name, Anchor::Ring(&parent))?;
+        ring.add_certificate(&name, &signer.certificate)?;
+        ring.seal()?;
+        rings.push((signer.hint, ring));
+    }
+    parent.seal()?;
+    Ok(rings)
+}
+
+/// The bytes that the kernel side takes over.
+fn compile(
+    policy: &Policy,
+    mode: Mode,
+    generation: u64,
+    rings: &[(KeyHint, Keyring)],
+) -> Result<Vec<u8>> {
+    let keys = keys(policy, rings)?;
+    let rules = rules(policy);
+    let header = bt_policy {
+        magic: BT_POLICY_MAGIC,
+        form: BT_POLICY_FORM,
+        generation,
+        publishers: count(policy.publishers.len()),
+        keys: count(keys.len()),
+        rules: count(rules.len()),
+        audit: (mode == Mode::Audit).into(),
+        ceiling: rights(&policy.ceiling),
+        fallback: rights(&policy.fallback),
+        ..bt_policy::default()
+    };
+    let mut bytes = bytes_of(&header).to_vec();
+    for publisher in &policy.publishers {
+        bytes.extend(bytes_of(&bt_publisher {
+            name: publisher.name.to_bytes(),
+            restricted: publisher.loaders.is_some().into(),
+            ceiling: rights(&publisher.ceiling),
+            ..bt_publisher::default()
+        }));
+    }
+    for key in &keys {
+        bytes.extend(bytes_of(key));
+    }
+    for rule in &rules {
+        bytes.extend(bytes_of(rule));
+    }
+    Ok(bytes)
+}
+
+fn keys(policy: &Policy, rings: &[(KeyHint, Keyring)]) -> Result<Vec<bt_key>> {
+    let mut keys = Vec::new();
+    for (number, publisher) in policy.publishers.iter().enumerate() {
+        let entry = entry(count(number), publisher);
+        match &publisher.keys {
+            Keys::Certificates(signers) => {
+                for signer in signers {
+                    let (_, ring) = rings
+                        .iter()
+                        .find(|(hint, _)| *hint == signer.hint)
+                        .expect("each key has a ring");
+                    keys.push(own_key(entry, policy, signer, ring)?);
+                }
+            }
+            Keys::Keyring(keyring) => {
+                let place = place(*keyring);
+                let mut hint = [0; 8];
+                hint[0] = place;
+                keys.push(bt_key {
+                    place,
+                    hint,
+                    ..entry
+                });
+            }
+        }
+    }
+    // Those that no publisher has: so that the reason is the true one.
+    for hint in &policy.refused.keys {
+        if !keys.iter().any(|key| key.hint == hint.0) {
+            keys.push(bt_key {
+                refused: 1,
+                hint: hint.0,
+                ..bt_key::default()
+            });
+        }
+    }
+    Ok(keys)
+}
+
+/// What all keys of a publisher have in common.
+fn entry(number: u32, publisher: &Publisher) -> bt_key {
+    bt_key {
+        publisher: number,
+        bare: publisher
+            .bare
+            .map_or(0, |kind| kind.number().to_le_bytes()[0]),
+        name: publisher.name.to_bytes(),
+        ..bt_key::default()
+    }
+}
+
+fn own_key(entry: bt_key, policy: &Policy, signer: &Signer, ring: &Keyring) -> Result<bt_key> {
+    let mut key = bt_key {
+        ring: ring.serial().number().unsigned_abs(),
+        refused: policy.refused.keys.contains(&signer.hint).into(),
+        hint: signer.hint.0,
+        ..entry
+    };
+    let size = signer.public_key.len();
+    limit("bytes of a public key", size, key.public_key.len())?;
+    key.public_key[..size].copy_from_slice(&signer.public_key);
+    key.public_key_size = u16::try_from(size).expect("just limited");
+    Ok(key)
+}
+
+/// `enum bt_ring`.
+fn place(keyring: SystemKeyring) -> u8 {
+    let (number, _) = crate::abi::rings()
+        .iter()
+        .find(|(_, name)| *name == keyring.name())
+        .expect("abi.h has the same names");
+    number.to_le_bytes()[0]
+}
+
+fn rules(policy: &Policy) -> Vec<bt_rule> {
+    let mut rules = Vec::with_capacity(policy.rules());
+    let mut push = |kind, publisher, bytes, value| {
+        rules.push(bt_rule {
+            kind,
+            publisher,
+            bytes,
+            value,
+        });
+    };
+    for &digest in &policy.refused.digests {
+        push(BT_RULE_DIGEST, 0, digest, 0);
+    }
+    for name in &policy.refused.names {
+        push(BT_RULE_NAME, 0, name.to_bytes(), VERSION_REFUSED);
+    }
+    for (name, &version) in &policy.minimum_versions {
+        // That nothing of this name counts says more.
+        if !policy.refused.names.contains(name) {
+            push(BT_RULE_NAME, 0, name.to_bytes(), version);
+        }
+    }
+    for (number, publisher) in policy.publishers.iter().enumerate() {
+        for name in publisher.loaders.iter().flatten() {
+            push(BT_RULE_SIGNS, count(number), Name::to_bytes(name), 0);
+        }
+    }
+    rules
+}
+
+fn count(number: usize) -> u32 {
+    u32::try_from(number).expect("the policy limits it")
+}
+
+/// As `abi.h` has them.
+pub(crate) fn rights(rights: &Rights) -> bt_rights {
+    let [commands] = rights.commands.words();
+    let [programs] = rights.programs.words();
+    let [maps] = rights.maps.words();
+    let [abilities] = rights.abilities.words();
+    bt_rights {
+        commands,
+        programs,
+        maps,
+        attaches: rights.attaches.words(),
+        abilities,
+    }
+}
