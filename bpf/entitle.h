@@ -108,11 +108,12 @@ static __always_inline u64 *rule(struct rule_id *id, u32 kind, u32 publisher, co
 }
 
 /*
- * What @image may do under the policy @generation, into @rights; the answer is
- * a reason, NONE for something. An adopted process has no signature to judge:
+ * What @image may do under the policy @generation, into @rights, and its
+ * publisher's @name; the answer is a reason, NONE for something. An adopted process has no signature to judge:
  * it is as one signed without a grant, by nobody.
  */
-static __always_inline u8 entitle(struct bt_image *image, u64 generation, struct bt_rights *rights)
+static __always_inline u8 entitle(struct bt_image *image, u64 generation, struct bt_rights *rights,
+				  u8 *name)
 {
 	struct key_id key_id = { .generation = generation };
 	struct publisher_id publisher_id = { .generation = generation };
@@ -149,9 +150,7 @@ static __always_inline u8 entitle(struct bt_image *image, u64 generation, struct
 	if (publisher->restricted && !rule(&id, BT_RULE_SIGNS, key->publisher, image->grant.name))
 		return BT_REASON_NOT_GRANTED;
 	intersect(rights, &publisher->ceiling);
-	/* At exec. An owner keeps its name, whatever a later policy calls it. */
-	if (!image->publisher[0])
-		__builtin_memcpy(image->publisher, publisher->name, sizeof(image->publisher));
+	__builtin_memcpy(name, publisher->name, sizeof(publisher->name));
 	return BT_REASON_NONE;
 }
 
@@ -192,6 +191,7 @@ static __always_inline void keep_rights(struct bt_image *image, u64 generation,
 __noinline u32 refresh(struct bt_image *image, struct bt_rights *rights)
 {
 	struct bt_state *guard = guard_state();
+	u8 name[BT_NAME_SIZE] = {};
 	u64 generation;
 	u8 reason;
 
@@ -205,10 +205,13 @@ __noinline u32 refresh(struct bt_image *image, struct bt_rights *rights)
 			__builtin_memcpy(rights, &image->rights, sizeof(*rights));
 			reason = BT_REASON_NONE;
 		} else {
-			reason = entitle(image, generation, rights);
+			reason = entitle(image, generation, rights, name);
 			/* What was read may be another policy's by now. */
 			if (generation_of(guard) != generation)
 				continue;
+			/* At exec. An owner keeps its name, whatever a later policy calls it. */
+			if (!image->publisher[0])
+				__builtin_memcpy(image->publisher, name, sizeof(name));
 			keep_rights(image, generation, rights);
 		}
 		if (reason == BT_REASON_NONE && has_expired(image, guard))

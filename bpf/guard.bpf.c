@@ -98,8 +98,8 @@ static __always_inline u64 argument(void *ctx, u32 index)
 	return value;
 }
 
-/* Of two statements for the same content by one publisher, the higher version
- * counts: the highest that was ever seen. */
+/* Of several signatures for the same content by one publisher, that of the
+ * highest version counts, of all that were ever seen. Without a grant it is 0. */
 struct seen_id {
 	u8 digest[32];
 	u8 publisher[BT_NAME_SIZE];
@@ -122,8 +122,6 @@ static __noinline u8 judge_version(const struct bt_image *image)
 	u64 version = image->grant.version, zero = 0, *highest, found;
 	struct seen_id id;
 
-	if (!image->granted)
-		return BT_REASON_NONE;
 	__builtin_memcpy(id.digest, image->digest.bytes, sizeof(id.digest));
 	__builtin_memcpy(id.publisher, image->publisher, sizeof(id.publisher));
 	highest = bpf_map_lookup_elem(&seen, &id);

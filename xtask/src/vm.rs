@@ -252,6 +252,7 @@ impl Payload {
         if !arguments.bare {
             extras.push(binary(&binaries, "bpftrust"));
         }
+        extras.push(binary(&binaries, "bpftrust-drift"));
         extras.extend(arguments.copy.iter().cloned());
         Ok(Self {
             harness: binaries.join("bpftrust-guest"),

@@ -156,6 +156,17 @@ pub(crate) fn object(value: u8) -> Option<(&'static str, Vocabulary)> {
     }
 }
 
+/// The number of the object (`enum bt_object`) whose numbers these are.
+pub(crate) fn object_of(vocabulary: Vocabulary) -> u32 {
+    match vocabulary {
+        Vocabulary::Commands => bt_object::BT_OBJECT_COMMAND.0,
+        Vocabulary::Programs => bt_object::BT_OBJECT_PROGRAM.0,
+        Vocabulary::Maps => bt_object::BT_OBJECT_MAP.0,
+        Vocabulary::Attaches => bt_object::BT_OBJECT_ATTACH.0,
+        Vocabulary::Abilities => bt_object::BT_OBJECT_ABILITY.0,
+    }
+}
+
 /// The name of an outcome (`enum bt_outcome`).
 pub(crate) fn outcome(value: u8) -> &'static str {
     name_in(names::OUTCOMES, value.into()).unwrap_or("unknown")

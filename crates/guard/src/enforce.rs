@@ -368,7 +368,7 @@ fn pin(mut link: Link, path: &std::path::Path) -> Result<()> {
         .map_err(kernel("pin", path.to_string_lossy()))
 }
 
-fn kernel(
+pub(crate) fn kernel(
     operation: &'static str,
     thing: impl Into<String>,
 ) -> impl FnOnce(libbpf_rs::Error) -> Error {

@@ -8,6 +8,7 @@
 mod abi;
 mod apply;
 mod clock;
+mod decision;
 mod enforce;
 mod entitlement;
 mod error;
@@ -36,6 +37,7 @@ mod skeleton {
 }
 
 pub use apply::apply;
+pub use decision::{Answer, Decider, Question};
 pub use enforce::{Adopted, Mode, enforce, release, require_root};
 pub use entitlement::{Denial, Entitlement, Signed};
 pub use error::{Error, Result};

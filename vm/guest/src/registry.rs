@@ -9,6 +9,7 @@ use std::time::Duration;
 /// Every group of tests, in the order in which they run.
 pub const GROUPS: &[&Group] = &[
     &tests::machine::GROUP,
+    &tests::drift::GROUP,
     &tests::probe::GROUP,
     &tests::check::GROUP,
     &tests::check::UNSUPPORTED,

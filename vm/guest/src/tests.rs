@@ -5,6 +5,7 @@ pub mod bare;
 pub mod before;
 pub mod cache;
 pub mod check;
+pub mod drift;
 pub mod enforce;
 pub mod events;
 pub mod exec;
