@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// What a step does; it returns what the reader should see of it.
 type Action = fn(&mut Guest) -> Result<String>;
@@ -92,6 +93,43 @@ const STEPS: &[(&str, Action)] = &[
         },
     ),
     (
+        "signed with a grant, execsnoop may do what it needs and no more",
+        |guest| {
+            let said = sign_with_grant(guest, EXECSNOOP, "execsnoop", "tracepoint")?;
+            let seen = traces(guest, Loader::Execsnoop, "execsnoop-libbpf")?;
+            Ok(format!("{said}{seen}"))
+        },
+    ),
+    (
+        "opensnoop is granted another type of program than it has: refused",
+        |guest| {
+            let said = sign_with_grant(guest, OPENSNOOP, "opensnoop", "xdp")?;
+            let refusal = refused(guest, "opensnoop-libbpf")?;
+            Ok(format!("{said}{refusal}"))
+        },
+    ),
+    (
+        "a policy that wants a newer execsnoop takes trust from the one that runs",
+        |guest| {
+            let running = guest.start(Program::new("stdbuf").args(["-oL", "execsnoop-libbpf"]))?;
+            guest.wait_for("its programs", Duration::from_secs(40), || {
+                let status = guest.run(&["bpftrust", "status"])?.success()?;
+                let attached = status.contains("loader execsnoop") && status.contains("programs:");
+                Ok(attached.then_some(()))
+            })?;
+            let policy = format!("{POLICY}[minimum-version]\nexecsnoop = 2\n");
+            fs::write("/etc/bpftrust/policy.toml", policy)?;
+            let said = guest.run(&["bpftrust", "policy", "apply"])?.success()?;
+            ensure!(
+                said.contains("without trust: execsnoop") && said.contains("too-old"),
+                "execsnoop kept its trust: {said}"
+            );
+            running.stop()?;
+            let refusal = refused(guest, "execsnoop-libbpf")?;
+            Ok(format!("$ bpftrust policy apply\n{said}{refusal}"))
+        },
+    ),
+    (
         "signing a generic loader is possible, and bpftrust says what it means",
         |guest| {
             let (private, certificate) = (PRIVATE, CERTIFICATE);
@@ -127,6 +165,8 @@ const STEPS: &[(&str, Action)] = &[
             ("no-signature", "execsnoop"),
             ("no-signature", "copy"),
             ("bad-signature", "edited"),
+            ("not-granted", "opensnoop"),
+            ("too-old", "execsnoop"),
         ] {
             ensure!(
                 refusals
@@ -154,6 +194,7 @@ const PRIVATE: &str = "/root/keys/key.pem";
 const CERTIFICATE: &str = "/root/keys/certificate.pem";
 const POLICY: &str = "[publisher.acme]\ncertificates = [\"acme.pem\"]\n";
 const EXECSNOOP: &str = "/usr/sbin/execsnoop-libbpf";
+const OPENSNOOP: &str = "/usr/sbin/opensnoop-libbpf";
 const BPFTOOL: &str = "/usr/sbin/bpftool";
 
 /// Tells the whole story, and says how much of it went as it should.
@@ -216,17 +257,13 @@ fn traces(guest: &mut Guest, loader: Loader, command: &str) -> Result<String> {
     // A tool that writes to a file keeps its lines back: see them at once.
     let tool = Program::new("stdbuf").args(["-oL", command]);
     let mut running = guest.start(tool)?;
-    let line = guest.wait_for(
-        "a line of the tool",
-        std::time::Duration::from_secs(40),
-        || {
-            if let Some(status) = running.status()? {
-                bail!("{command} ended with status {status}: {}", running.said());
-            }
-            let name = loader.provoke(guest)?;
-            Ok(line_with(&running, name))
-        },
-    )?;
+    let line = guest.wait_for("a line of the tool", Duration::from_secs(40), || {
+        if let Some(status) = running.status()? {
+            bail!("{command} ended with status {status}: {}", running.said());
+        }
+        let name = loader.provoke(guest)?;
+        Ok(line_with(&running, name))
+    })?;
     guest.shell("pkill -INT -f 'snoop-libbpf$'; sleep 0.3")?;
     running.stop()?;
     Ok(format!("$ {}\n{line}", short(command)))
@@ -270,6 +307,35 @@ fn sign(guest: &mut Guest, file: &str) -> Result<String> {
         .success()?;
     Ok(format!(
         "$ bpftrust sign --key key.pem --certificate certificate.pem {}\n{said}",
+        short(file)
+    ))
+}
+
+/// Signs a file with a grant for this type of program, and for the one that
+/// libbpf tries the kernel with.
+fn sign_with_grant(guest: &mut Guest, file: &str, name: &str, program: &str) -> Result<String> {
+    let grant = format!(
+        "name = {name:?}\nversion = 1\ncommands = \"all\"\nprograms = [{program:?}, \"socket_filter\"]\n\
+         attaches = [\"perf_event\"]\nmaps = [\"array\", \"hash\", \"perf_event_array\", \"cgroup_array\"]\n"
+    );
+    let path = guest.write(&format!("{name}.toml"), &grant)?;
+    let path = path.to_str().context("a path of ASCII")?;
+    let said = guest
+        .run(&[
+            "bpftrust",
+            "sign",
+            "--key",
+            PRIVATE,
+            "--certificate",
+            CERTIFICATE,
+            "--grant",
+            path,
+            file,
+        ])?
+        .success()?;
+    Ok(format!(
+        "{grant}$ bpftrust sign --key key.pem --certificate certificate.pem --grant {name}.toml {}\n\
+         {said}",
         short(file)
     ))
 }

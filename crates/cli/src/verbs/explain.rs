@@ -223,7 +223,7 @@ impl Answer {
                 None => ", without a grant".to_owned(),
             });
             text.push_str(&format!(", signed by {publisher} (key {key})"));
-            if let Some(grant) = &self.grant {
+            if let Some(grant) = self.grant.as_ref().filter(|grant| grant.not_after != 0) {
                 text.push_str(&format!(", until {}", end(grant)));
             }
         }
