@@ -18,6 +18,7 @@ mod fixture;
 mod grant;
 mod guest;
 mod pid1;
+mod policy;
 mod process;
 mod registry;
 mod runner;

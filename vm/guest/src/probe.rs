@@ -29,6 +29,8 @@
 //! chroot DIR, setuid N, limit-processes N, secure, pid, abort
 //! clock SECONDS          sets the wall clock forward, or back
 //! tai SECONDS            sets how far CLOCK_TAI is ahead of it
+//! bring-policy BYTES     hands the guard a policy that is none
+//! process-name NAME      another prctl(), which is nobody's business
 //!
 //! map TYPE               makes a map; types as libbpf calls them
 //! map-in-map OUTER INNER makes a map of maps like one of type INNER
@@ -315,6 +317,9 @@ fn with(action: &str, argument: &str) -> Result<io::Result<()>, Misuse> {
         "setuid" => sys::set_uid(number(argument)?),
         "limit-processes" => sys::limit_processes(number(argument)?),
         "clock" => move_clock(number(argument)?),
+        "bring-policy" => sys::bring_policy(argument.as_bytes()),
+        "process-name" => rustix::thread::set_name(&CString::new(argument).unwrap_or_default())
+            .map_err(Into::into),
         "tai" => sys::set_tai_offset(number(argument)?),
         _ => return Err(Misuse(format!("cannot {action}"))),
     })

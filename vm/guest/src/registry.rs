@@ -10,6 +10,7 @@ use std::time::Duration;
 pub const GROUPS: &[&Group] = &[
     &tests::machine::GROUP,
     &tests::drift::GROUP,
+    &tests::change::GROUP,
     &tests::probe::GROUP,
     &tests::check::GROUP,
     &tests::check::UNSUPPORTED,

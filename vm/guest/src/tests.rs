@@ -4,6 +4,7 @@ pub mod ability;
 pub mod bare;
 pub mod before;
 pub mod cache;
+pub mod change;
 pub mod check;
 pub mod drift;
 pub mod enforce;

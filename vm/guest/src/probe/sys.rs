@@ -437,3 +437,12 @@ pub fn execute_descriptor(fd: &impl AsRawFd, words: &[CString]) -> io::Result<In
     };
     Err(io::Error::last_os_error())
 }
+
+/// Hands `policy` to the guard as another policy (`BT_PRCTL_POLICY` of
+/// `bpf/abi.h`).
+pub fn bring_policy(policy: &[u8]) -> io::Result<()> {
+    const BT_PRCTL_POLICY: c_int = 0x6270_7400;
+    // SAFETY: whoever answers reads no more than that many bytes, and writes
+    // none.
+    check(unsafe { libc::prctl(BT_PRCTL_POLICY, policy.as_ptr(), policy.len(), 0, 0) }).map(drop)
+}
