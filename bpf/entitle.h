@@ -109,8 +109,8 @@ static __always_inline u64 *rule(struct rule_id *id, u32 kind, u32 publisher, co
 
 /*
  * What @image may do under the policy @generation, into @rights, and its
- * publisher's @name; the answer is a reason, NONE for something. An adopted process has no signature to judge:
- * it is as one signed without a grant, by nobody.
+ * publisher's @name; the answer is a reason, NONE for something. An adopted
+ * process has no signature to judge: it is as one signed without a grant.
  */
 static __always_inline u8 entitle(struct bt_image *image, u64 generation, struct bt_rights *rights,
 				  u8 *name)
@@ -160,10 +160,11 @@ static __always_inline bool has_expired(struct bt_image *image, struct bt_state 
 	       wall_clock(guard) > image->grant.not_after;
 }
 
-/* Trust that is lost stays lost, for the first of all reasons. */
+/* Trust that is lost stays lost, for the first of all reasons. In audit mode
+ * none is. */
 static __always_inline void lose_trust(struct bt_image *image, u8 reason)
 {
-	if (image->reason == BT_REASON_NONE && reason != BT_REASON_NONE)
+	if (!audit && image->reason == BT_REASON_NONE && reason != BT_REASON_NONE)
 		*(volatile u8 *)&image->reason = reason;
 }
 
@@ -209,10 +210,12 @@ __noinline u32 refresh(struct bt_image *image, struct bt_rights *rights)
 			/* What was read may be another policy's by now. */
 			if (generation_of(guard) != generation)
 				continue;
-			/* At exec. An owner keeps its name, whatever a later policy calls it. */
-			if (!image->publisher[0])
-				__builtin_memcpy(image->publisher, name, sizeof(name));
-			keep_rights(image, generation, rights);
+			if (reason == BT_REASON_NONE) {
+				/* At exec: an owner's name stays, under any policy. */
+				if (!image->publisher[0])
+					__builtin_memcpy(image->publisher, name, sizeof(name));
+				keep_rights(image, generation, rights);
+			}
 		}
 		if (reason == BT_REASON_NONE && has_expired(image, guard))
 			reason = BT_REASON_EXPIRED;

@@ -132,8 +132,10 @@ static __noinline u8 judge_version(const struct bt_image *image)
 		bpf_map_update_elem(&seen, &id, &zero, BPF_NOEXIST);
 		highest = bpf_map_lookup_elem(&seen, &id);
 	}
-	if (!highest)
+	if (!highest) {
+		count_starved();
 		return BT_REASON_RESOURCES;
+	}
 	for (u32 i = 0; i < SEEN_TRIES; i++) {
 		found = *(volatile u64 *)highest;
 		if (version < found)
@@ -247,7 +249,8 @@ static __always_inline void ask(struct decision *decision, const struct standing
 	if (decision->reason != BT_REASON_NONE)
 		return;
 	decision->reason = decide(standing, object, number);
-	if (decision->reason != BT_REASON_NOT_GRANTED)
+	/* A reason against all of it is not about this one right. */
+	if (decision->reason == BT_REASON_NONE || standing->reason != BT_REASON_NONE)
 		return;
 	decision->object = object;
 	decision->number = number;

@@ -93,7 +93,7 @@ static __always_inline bool set_entry(u64 task, u64 entry, u64 flags)
 full:
 	if (is_reason)
 		__sync_fetch_and_sub(&guard->reasons, 1);
-	__sync_fetch_and_add(&guard->starved, 1);
+	count_starved();
 	return false;
 }
 
@@ -149,7 +149,7 @@ static __always_inline struct bt_image *own_image(u64 task, struct bt_image *fro
 		return NULL;
 	id = BT_FIRST_IMAGE + __sync_fetch_and_add(&guard->images, 1);
 	if (bpf_map_update_elem(&images, &id, from, BPF_NOEXIST)) {
-		__sync_fetch_and_add(&guard->starved, 1);
+		count_starved();
 		return NULL;
 	}
 	image = bpf_map_lookup_elem(&images, &id);

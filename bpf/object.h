@@ -27,7 +27,10 @@ static __noinline bool own(u64 address, u32 object, u32 type, const struct bt_im
 	owned.pid = bpf_get_current_pid_tgid() >> 32;
 	__builtin_memcpy(owned.publisher, image->publisher, sizeof(owned.publisher));
 	__builtin_memcpy(owned.loader, image->grant.name, sizeof(owned.loader));
-	return !bpf_map_update_elem(&objects, &address, &owned, BPF_ANY);
+	if (!bpf_map_update_elem(&objects, &address, &owned, BPF_ANY))
+		return true;
+	count_starved();
+	return false;
 }
 
 /* Adds what the kernel knows of the object at @address. */

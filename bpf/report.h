@@ -32,6 +32,15 @@ static __always_inline struct bt_state *guard_state(void)
 	return bpf_map_lookup_elem(&state, &zero);
 }
 
+/* A record that could not be made for want of room. */
+static __always_inline void count_starved(void)
+{
+	struct bt_state *guard = guard_state();
+
+	if (guard)
+		__sync_fetch_and_add(&guard->starved, 1);
+}
+
 /* The fs-verity digest of @file; size 0 if it has none. @digest is map memory. */
 static __noinline int measure(struct file *file, struct bt_digest *digest)
 {

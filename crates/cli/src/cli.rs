@@ -41,7 +41,7 @@ pub enum Verb {
     Check(CheckArgs),
     /// Show what a file would be trusted for under a policy, and why
     Explain(ExplainArgs),
-    /// Look at a policy
+    /// Check, show or change what is enforced
     Policy(PolicyArgs),
     /// Start refusing bpf() to everybody who is not signed
     Enforce(EnforceArgs),

@@ -255,7 +255,7 @@ fn every_refusal_has_its_reason() {
     ] {
         policy(&place, &more);
         explain(&place, &[]).expect(1).says(&format!(
-            "tool: no, {reason}, x version 2, signed by acme (key {key}), until never: {said}"
+            "tool: no, {reason}, x version 2, signed by acme (key {key}): {said}"
         ));
         let run = explain(&place, &["--json"]).expect(1);
         let answer: Value = serde_json::from_str(&run.out).unwrap();

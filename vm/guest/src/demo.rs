@@ -121,7 +121,7 @@ const STEPS: &[(&str, Action)] = &[
             fs::write("/etc/bpftrust/policy.toml", policy)?;
             let said = guest.run(&["bpftrust", "policy", "apply"])?.success()?;
             ensure!(
-                said.contains("without trust: execsnoop") && said.contains("too-old"),
+                said.contains("without trust now: execsnoop") && said.contains("too-old"),
                 "execsnoop kept its trust: {said}"
             );
             running.stop()?;

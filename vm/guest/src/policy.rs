@@ -139,16 +139,16 @@ impl Running {
     }
 
     fn wait_for_more(&self, guest: &Guest, before: &str, answer: &str) -> Result<()> {
-        let limit = Duration::from_secs(30);
-        guest.wait_for("an answer", limit, || {
+        let more = || {
             let said = self.process.said();
-            let more = said.strip_prefix(before).unwrap_or_default();
-            if more.ends_with(answer) {
-                return Ok(Some(()));
-            }
-            ensure!(more.lines().count() < 2, "it was answered {more:?}");
-            Ok(None)
-        })
+            said.strip_prefix(before).unwrap_or_default().to_owned()
+        };
+        let limit = Duration::from_secs(30);
+        guest
+            .wait_for("an answer", limit, || {
+                Ok(more().ends_with(answer).then_some(()))
+            })
+            .with_context(|| format!("it was answered {:?}, not {answer:?}", more()))
     }
 }
 

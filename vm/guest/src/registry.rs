@@ -11,6 +11,7 @@ pub const GROUPS: &[&Group] = &[
     &tests::machine::GROUP,
     &tests::drift::GROUP,
     &tests::change::GROUP,
+    &tests::change::AUDIT,
     &tests::probe::GROUP,
     &tests::check::GROUP,
     &tests::check::UNSUPPORTED,

@@ -1,8 +1,9 @@
 //! `bpftrust policy`: what a policy file says, and whether it is one.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use bpftrust_guard::{Keys, Mode, Policy, Publisher, Signer, Status, Vocabulary};
+use bpftrust_guard::{Image, Keys, Mode, Policy, Publisher, Signer, Status, Vocabulary};
 use bpftrust_signature::{Certificate, Rights};
 use serde_json::{Value, json};
 
@@ -23,6 +24,9 @@ fn apply(args: &PolicyApplyArgs) -> anyhow::Result<Outcome> {
     explain(bpftrust_guard::require_root())?;
     let policy = load_policy(args.policy.as_deref())?;
     let mode = if args.audit { Mode::Audit } else { policy.mode };
+    let before: BTreeSet<u32> = lost_trust(&explain(Status::read())?)
+        .map(|image| image.pid)
+        .collect();
     explain(bpftrust_guard::apply(&policy, mode))?;
     let status = explain(Status::read())?;
     print(&format!(
@@ -32,13 +36,20 @@ fn apply(args: &PolicyApplyArgs) -> anyhow::Result<Outcome> {
         counted(policy.signers().count(), "key"),
         counted(policy.rules(), "rule"),
     ));
-    for image in &status.images {
-        if let Some(reason) = image.lost_trust {
-            let comm = escape_bytes(&image.comm);
-            print(&format!("without trust: {comm}[{}]: {reason}\n", image.pid));
-        }
+    for image in lost_trust(&status).filter(|image| !before.contains(&image.pid)) {
+        let (comm, reason) = (escape_bytes(&image.comm), image.lost_trust);
+        print(&format!(
+            "without trust now: {comm}[{}]: {}\n",
+            image.pid,
+            reason.unwrap_or_default()
+        ));
     }
     Ok(Outcome::Yes)
+}
+
+fn lost_trust(status: &Status) -> impl Iterator<Item = &Image> {
+    let images = status.images.iter();
+    images.filter(|image| image.lost_trust.is_some())
 }
 
 fn check(args: &PolicyCheckArgs) -> Outcome {

@@ -50,7 +50,7 @@ fn as_json(status: &Status) -> Value {
         "starved": status.starved,
         "refusals": status.refusals.iter().copied().collect::<std::collections::BTreeMap<_, _>>(),
         "keys": status.keys.iter().map(|key| json!({
-            "publisher": key.publisher,
+            "publisher": (!key.publisher.is_empty()).then_some(&key.publisher),
             "key": key.hint.to_string(),
             "ring": key.ring,
             "keyring": key.keyring,
@@ -155,7 +155,7 @@ fn as_text(status: &Status) -> String {
     }
     if status.keys.iter().any(|key| key.lost) {
         text.push_str(
-            "attention: a keyring is gone, so nothing new is trusted; type 'bpftrust release' and 'bpftrust enforce'\n",
+            "attention: a keyring is gone, so nothing new is trusted; type 'bpftrust policy apply'\n",
         );
     }
     text

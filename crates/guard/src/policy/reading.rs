@@ -68,7 +68,14 @@ impl<'a> Reading<'a> {
                 .collect(),
             refused: self.refused(text.refused)?,
         };
-        self.limit("keys", self.keys.len(), Policy::MAX_KEYS)?;
+        // Each has an entry in the kernel side's table.
+        let refused = policy.refused.keys.iter();
+        let nobodys = refused.filter(|key| !self.keys.contains_key(key)).count();
+        self.limit(
+            "keys, keyrings and refused keys",
+            self.keys.len() + self.keyrings.len() + nobodys,
+            Policy::MAX_KEYS,
+        )?;
         self.limit(
             "refused digests, refused names, minimum versions and names that publishers may sign",
             policy.rules(),
