@@ -207,9 +207,6 @@ int BPF_PROG(bt_exec, struct linux_binprm *bprm)
 		if (!audit)
 			bpf_bprm_opts_set(bprm, BPF_F_BPRM_SECUREEXEC);
 	} else {
-		/* Somebody removed the xattr meanwhile, perhaps. */
-		if (decision.reason == BT_REASON_NONE)
-			decision.reason = BT_REASON_RESOURCES;
 		set_entry(task, decision.reason, BPF_ANY);
 	}
 	report(&decision, scratch ? &scratch->image : NULL);

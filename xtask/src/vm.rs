@@ -21,7 +21,7 @@ use std::time::Duration;
 const MACHINE_FAILED: u8 = 125;
 
 /// Seconds that a guest may take, unless told otherwise.
-pub const TIMEOUT: u64 = 900;
+pub const TIMEOUT: u64 = 1800;
 
 /// Guests that run at the same time: each has two CPUs.
 const PARALLEL: usize = 2;
