@@ -42,10 +42,12 @@
 #include "entitle.h"
 #include "verdict.h"
 #include "launch.h"
+#include "exec.h"
 #include "program.h"
 #include "object.h"
 #include "attach.h"
 #include "apply.h"
+#include "serve.h"
 
 char LICENSE[] SEC("license") = "GPL";
 
@@ -96,86 +98,6 @@ static __always_inline u64 argument(void *ctx, u32 index)
 
 	bpf_get_func_arg(ctx, index, &value);
 	return value;
-}
-
-/* Of several signatures for the same content by one publisher, that of the
- * highest version counts, of all that were ever seen. Without a grant it is 0. */
-struct seen_id {
-	u8 digest[32];
-	u8 publisher[BT_NAME_SIZE];
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, 65536);
-	__type(key, struct seen_id);
-	__type(value, u64);
-} seen SEC(".maps");
-
-/* How often the highest version may be raised by others meanwhile. */
-#define SEEN_TRIES 8
-
-/* Is its version the highest that was seen? Then that is kept. */
-static __noinline u8 judge_version(const struct bt_image *image)
-{
-	u64 version = image->grant.version, zero = 0, *highest, found;
-	struct seen_id id;
-
-	__builtin_memcpy(id.digest, image->digest.bytes, sizeof(id.digest));
-	__builtin_memcpy(id.publisher, image->publisher, sizeof(id.publisher));
-	highest = bpf_map_lookup_elem(&seen, &id);
-	/* Below any other, so that none needs to be remembered. */
-	if (!highest && !version)
-		return BT_REASON_NONE;
-	if (!highest) {
-		bpf_map_update_elem(&seen, &id, &zero, BPF_NOEXIST);
-		highest = bpf_map_lookup_elem(&seen, &id);
-	}
-	if (!highest) {
-		count_starved();
-		return BT_REASON_RESOURCES;
-	}
-	for (u32 i = 0; i < SEEN_TRIES; i++) {
-		found = *(volatile u64 *)highest;
-		if (version < found)
-			return BT_REASON_TOO_OLD;
-		if (version == found ||
-		    __sync_val_compare_and_swap(highest, found, version) == found)
-			return BT_REASON_NONE;
-	}
-	return BT_REASON_RESOURCES;
-}
-
-/*
- * What executing @bprm->file makes of current, into @scratch->image. The answer
- * is a reason, NONE for trust.
- */
-static __always_inline u8 judge_exec(struct linux_binprm *bprm, struct scratch *scratch)
-{
-	struct verdict *verdict = &scratch->verdict;
-	struct bt_image *image = &scratch->image;
-	struct bt_rights rights;
-	u8 reason;
-
-	__builtin_memset(image, 0, sizeof(*image));
-	judge_file(bprm->file, scratch);
-	__builtin_memcpy(image->key, verdict->key, sizeof(image->key));
-	if (verdict->reason != BT_REASON_NONE)
-		return verdict->reason;
-	if (verdict->kind != BT_KIND_LOADER)
-		return BT_REASON_WRONG_KIND;
-	reason = launch_reason(bprm);
-	if (reason != BT_REASON_NONE)
-		return reason;
-	measure(bprm->file, &image->digest);
-	image->started = bpf_ktime_get_boot_ns();
-	image->pid = bpf_get_current_pid_tgid() >> 32;
-	bpf_get_current_comm(image->comm, sizeof(image->comm));
-	image->granted = verdict->granted;
-	__builtin_memcpy(&image->grant, &verdict->grant, sizeof(image->grant));
-	reason = refresh(image, &rights);
-	return reason == BT_REASON_NONE ? judge_version(image) : reason;
 }
 
 SEC("lsm.s/bprm_committed_creds")
@@ -569,136 +491,4 @@ int BPF_PROG(bt_prctl, int option, unsigned long policy, unsigned long size)
 	ANSWER(error, ENOMEM);
 	asm volatile("" ::);
 	return -EINVAL;
-}
-
-/* Thread groups that the admin vouches for (--adopt), and the images made for
- * them. */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, BT_ADOPTED);
-	__type(key, u32);
-	__type(value, u64);
-} adopted SEC(".maps");
-
-static __always_inline void mark(struct task_struct *task)
-{
-	struct bt_image *image = NULL;
-	u64 key = (u64)task;
-	u32 tgid = task->tgid;
-	u64 *id;
-
-	if (bpf_map_lookup_elem(&tasks, &key))
-		return;
-	id = bpf_map_lookup_elem(&adopted, &tgid);
-	if (id)
-		image = image_by_id(*id);
-	if (!image) {
-		set_entry(key, BT_REASON_BEFORE, BPF_NOEXIST);
-		return;
-	}
-	__sync_fetch_and_add(&image->tasks, 1);
-	if (!set_entry(key, *id, BPF_NOEXIST))
-		__sync_fetch_and_sub(&image->tasks, 1);
-}
-
-/*
- * Run once by `enforce`, when all hooks are attached and before it ends: marks
- * every task that runs already, and from then on the hooks decide. A task that
- * is forked meanwhile is at the end of the list or inherits its parent's mark;
- * one that is executed meanwhile has been decided on and keeps that.
- */
-SEC("syscall")
-int bt_arm(void *ctx)
-{
-	struct bt_state *guard = guard_state();
-	struct task_struct *task;
-	struct bpf_iter_task it;
-
-	if (!guard || guard->started || !guard->generation)
-		return 1;
-	bpf_rcu_read_lock();
-	bpf_iter_task_new(&it, NULL, BPF_TASK_ITER_ALL_THREADS);
-	while ((task = bpf_iter_task_next(&it)))
-		mark(task);
-	bpf_iter_task_destroy(&it);
-	bpf_rcu_read_unlock();
-	guard->form = BT_FORM;
-	guard->audit = audit;
-	wall_clock(guard);
-	*(volatile u64 *)&guard->started = bpf_ktime_get_boot_ns();
-	return 0;
-}
-
-/*
- * The function that decides about rights, with questions of user space's: run
- * by tests, so that what is said of policies elsewhere is what is decided here.
- */
-SEC("syscall")
-int bt_decide(struct bt_question *asked)
-{
-	struct bt_question question;
-
-	if (bpf_probe_read_kernel(&question, sizeof(question), asked))
-		return 1;
-	intersect(&question.grant, &question.publisher);
-	intersect(&question.grant, &question.policy);
-	asked->reason = judge_right(&question.grant, question.object, question.number);
-	asked->effective.commands = question.grant.commands;
-	asked->effective.programs = question.grant.programs;
-	asked->effective.maps = question.grant.maps;
-	asked->effective.attaches[0] = question.grant.attaches[0];
-	asked->effective.attaches[1] = question.grant.attaches[1];
-	asked->effective.abilities = question.grant.abilities;
-	return 0;
-}
-
-/* What user space may read, as bytes of abi.h: iterators pinned beside us. */
-static __always_inline int show(struct bpf_iter__bpf_map_elem *ctx, u32 size)
-{
-	struct seq_file *seq = ctx->meta->seq;
-	void *value = ctx->value;
-
-	if (value)
-		bpf_seq_write(seq, value, size);
-	return 0;
-}
-
-SEC("iter/bpf_map_elem")
-int bt_show_state(struct bpf_iter__bpf_map_elem *ctx)
-{
-	return show(ctx, sizeof(struct bt_state));
-}
-
-SEC("iter/bpf_map_elem")
-int bt_show_events(struct bpf_iter__bpf_map_elem *ctx)
-{
-	return show(ctx, sizeof(struct bt_event));
-}
-
-SEC("iter/bpf_map_elem")
-int bt_show_images(struct bpf_iter__bpf_map_elem *ctx)
-{
-	return show(ctx, sizeof(struct bt_image));
-}
-
-SEC("iter/bpf_map_elem")
-int bt_show_keys(struct bpf_iter__bpf_map_elem *ctx)
-{
-	return show(ctx, sizeof(struct bt_key));
-}
-
-SEC("iter/bpf_map_elem")
-int bt_show_objects(struct bpf_iter__bpf_map_elem *ctx)
-{
-	struct seq_file *seq = ctx->meta->seq;
-	struct bt_owned *owned = ctx->value;
-	u64 *address = ctx->key;
-	struct bt_owned shown;
-
-	if (!owned || !address)
-		return 0;
-	__builtin_memcpy(&shown, owned, sizeof(shown));
-	describe_object(&shown, *address);
-	bpf_seq_write(seq, &shown, sizeof(shown));
-	return 0;
 }

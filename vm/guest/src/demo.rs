@@ -294,19 +294,19 @@ fn refused(guest: &mut Guest, command: &str) -> Result<String> {
 }
 
 fn sign(guest: &mut Guest, file: &str) -> Result<String> {
-    let said = guest
-        .run(&[
-            "bpftrust",
-            "sign",
-            "--key",
-            PRIVATE,
-            "--certificate",
-            CERTIFICATE,
-            file,
-        ])?
-        .success()?;
+    sign_as(guest, file, &[])
+}
+
+fn sign_as(guest: &mut Guest, file: &str, options: &[&str]) -> Result<String> {
+    let keys = ["--key", PRIVATE, "--certificate", CERTIFICATE];
+    let words = [&["bpftrust", "sign"], &keys[..], options, &[file]].concat();
+    let said = guest.run(&words)?.success()?;
+    let shown: String = options
+        .iter()
+        .map(|option| format!(" {}", short(option)))
+        .collect();
     Ok(format!(
-        "$ bpftrust sign --key key.pem --certificate certificate.pem {}\n{said}",
+        "$ bpftrust sign --key key.pem --certificate certificate.pem{shown} {}\n{said}",
         short(file)
     ))
 }
@@ -320,24 +320,8 @@ fn sign_with_grant(guest: &mut Guest, file: &str, name: &str, program: &str) -> 
     );
     let path = guest.write(&format!("{name}.toml"), &grant)?;
     let path = path.to_str().context("a path of ASCII")?;
-    let said = guest
-        .run(&[
-            "bpftrust",
-            "sign",
-            "--key",
-            PRIVATE,
-            "--certificate",
-            CERTIFICATE,
-            "--grant",
-            path,
-            file,
-        ])?
-        .success()?;
-    Ok(format!(
-        "{grant}$ bpftrust sign --key key.pem --certificate certificate.pem --grant {name}.toml {}\n\
-         {said}",
-        short(file)
-    ))
+    let said = sign_as(guest, file, &["--grant", path])?;
+    Ok(format!("{grant}{said}"))
 }
 
 /// A copy of execsnoop, signature, fs-verity and all, but for one byte.

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/*
+ * What executing a file makes of a process: the file's verdict, how it is
+ * executed, what the policy says, and whether a later statement is known.
+ */
+#ifndef BPFTRUST_EXEC_H
+#define BPFTRUST_EXEC_H
+
+/* Of several signatures for the same content by one publisher, that of the
+ * highest version counts, of all that were ever seen. Without a grant it is 0. */
+struct seen_id {
+	u8 digest[32];
+	u8 publisher[BT_NAME_SIZE];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536);
+	__type(key, struct seen_id);
+	__type(value, u64);
+} seen SEC(".maps");
+
+/* How often the highest version may be raised by others meanwhile. */
+#define SEEN_TRIES 8
+
+/* Is its version the highest that was seen? Then that is kept. */
+static __noinline u8 judge_version(const struct bt_image *image)
+{
+	u64 version = image->grant.version, zero = 0, *highest, found;
+	struct seen_id id;
+
+	__builtin_memcpy(id.digest, image->digest.bytes, sizeof(id.digest));
+	__builtin_memcpy(id.publisher, image->publisher, sizeof(id.publisher));
+	highest = bpf_map_lookup_elem(&seen, &id);
+	/* Below any other, so that none needs to be remembered. */
+	if (!highest && !version)
+		return BT_REASON_NONE;
+	if (!highest) {
+		bpf_map_update_elem(&seen, &id, &zero, BPF_NOEXIST);
+		highest = bpf_map_lookup_elem(&seen, &id);
+	}
+	if (!highest) {
+		count_starved();
+		return BT_REASON_RESOURCES;
+	}
+	for (u32 i = 0; i < SEEN_TRIES; i++) {
+		found = *(volatile u64 *)highest;
+		if (version < found)
+			return BT_REASON_TOO_OLD;
+		if (version == found ||
+		    __sync_val_compare_and_swap(highest, found, version) == found)
+			return BT_REASON_NONE;
+	}
+	return BT_REASON_RESOURCES;
+}
+
+/*
+ * What executing @bprm->file makes of current, into @scratch->image. The answer
+ * is a reason, NONE for trust.
+ */
+static __always_inline u8 judge_exec(struct linux_binprm *bprm, struct scratch *scratch)
+{
+	struct verdict *verdict = &scratch->verdict;
+	struct bt_image *image = &scratch->image;
+	struct bt_rights rights;
+	u8 reason;
+
+	__builtin_memset(image, 0, sizeof(*image));
+	judge_file(bprm->file, scratch);
+	__builtin_memcpy(image->key, verdict->key, sizeof(image->key));
+	if (verdict->reason != BT_REASON_NONE)
+		return verdict->reason;
+	if (verdict->kind != BT_KIND_LOADER)
+		return BT_REASON_WRONG_KIND;
+	reason = launch_reason(bprm);
+	if (reason != BT_REASON_NONE)
+		return reason;
+	measure(bprm->file, &image->digest);
+	image->started = bpf_ktime_get_boot_ns();
+	image->pid = bpf_get_current_pid_tgid() >> 32;
+	bpf_get_current_comm(image->comm, sizeof(image->comm));
+	image->granted = verdict->granted;
+	__builtin_memcpy(&image->grant, &verdict->grant, sizeof(image->grant));
+	reason = refresh(image, &rights);
+	return reason == BT_REASON_NONE ? judge_version(image) : reason;
+}
+
+#endif

@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/*
+ * What user space runs: the start of enforcement, questions of tests, and the
+ * iterators by which it reads.
+ */
+#ifndef BPFTRUST_SERVE_H
+#define BPFTRUST_SERVE_H
+
+/* Thread groups that the admin vouches for (--adopt), and the images made for
+ * them. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, BT_ADOPTED);
+	__type(key, u32);
+	__type(value, u64);
+} adopted SEC(".maps");
+
+static __always_inline void mark(struct task_struct *task)
+{
+	struct bt_image *image = NULL;
+	u64 key = (u64)task;
+	u32 tgid = task->tgid;
+	u64 *id;
+
+	if (bpf_map_lookup_elem(&tasks, &key))
+		return;
+	id = bpf_map_lookup_elem(&adopted, &tgid);
+	if (id)
+		image = image_by_id(*id);
+	if (!image) {
+		set_entry(key, BT_REASON_BEFORE, BPF_NOEXIST);
+		return;
+	}
+	__sync_fetch_and_add(&image->tasks, 1);
+	if (!set_entry(key, *id, BPF_NOEXIST))
+		__sync_fetch_and_sub(&image->tasks, 1);
+}
+
+/*
+ * Run once by `enforce`, when all hooks are attached and before it ends: marks
+ * every task that runs already, and from then on the hooks decide. A task that
+ * is forked meanwhile is at the end of the list or inherits its parent's mark;
+ * one that is executed meanwhile has been decided on and keeps that.
+ */
+SEC("syscall")
+int bt_arm(void *ctx)
+{
+	struct bt_state *guard = guard_state();
+	struct task_struct *task;
+	struct bpf_iter_task it;
+
+	if (!guard || guard->started || !guard->generation)
+		return 1;
+	bpf_rcu_read_lock();
+	bpf_iter_task_new(&it, NULL, BPF_TASK_ITER_ALL_THREADS);
+	while ((task = bpf_iter_task_next(&it)))
+		mark(task);
+	bpf_iter_task_destroy(&it);
+	bpf_rcu_read_unlock();
+	guard->form = BT_FORM;
+	guard->audit = audit;
+	wall_clock(guard);
+	*(volatile u64 *)&guard->started = bpf_ktime_get_boot_ns();
+	return 0;
+}
+
+/*
+ * The function that decides about rights, with questions of user space's: run
+ * by tests, so that what is said of policies elsewhere is what is decided here.
+ */
+SEC("syscall")
+int bt_decide(struct bt_question *asked)
+{
+	struct bt_question question;
+
+	if (bpf_probe_read_kernel(&question, sizeof(question), asked))
+		return 1;
+	intersect(&question.grant, &question.publisher);
+	intersect(&question.grant, &question.policy);
+	asked->reason = judge_right(&question.grant, question.object, question.number);
+	asked->effective.commands = question.grant.commands;
+	asked->effective.programs = question.grant.programs;
+	asked->effective.maps = question.grant.maps;
+	asked->effective.attaches[0] = question.grant.attaches[0];
+	asked->effective.attaches[1] = question.grant.attaches[1];
+	asked->effective.abilities = question.grant.abilities;
+	return 0;
+}
+
+/* What user space may read, as bytes of abi.h: iterators pinned beside us. */
+static __always_inline int show(struct bpf_iter__bpf_map_elem *ctx, u32 size)
+{
+	struct seq_file *seq = ctx->meta->seq;
+	void *value = ctx->value;
+
+	if (value)
+		bpf_seq_write(seq, value, size);
+	return 0;
+}
+
+SEC("iter/bpf_map_elem")
+int bt_show_state(struct bpf_iter__bpf_map_elem *ctx)
+{
+	return show(ctx, sizeof(struct bt_state));
+}
+
+SEC("iter/bpf_map_elem")
+int bt_show_events(struct bpf_iter__bpf_map_elem *ctx)
+{
+	return show(ctx, sizeof(struct bt_event));
+}
+
+SEC("iter/bpf_map_elem")
+int bt_show_images(struct bpf_iter__bpf_map_elem *ctx)
+{
+	return show(ctx, sizeof(struct bt_image));
+}
+
+SEC("iter/bpf_map_elem")
+int bt_show_keys(struct bpf_iter__bpf_map_elem *ctx)
+{
+	return show(ctx, sizeof(struct bt_key));
+}
+
+SEC("iter/bpf_map_elem")
+int bt_show_objects(struct bpf_iter__bpf_map_elem *ctx)
+{
+	struct seq_file *seq = ctx->meta->seq;
+	struct bt_owned *owned = ctx->value;
+	u64 *address = ctx->key;
+	struct bt_owned shown;
+
+	if (!owned || !address)
+		return 0;
+	__builtin_memcpy(&shown, owned, sizeof(shown));
+	describe_object(&shown, *address);
+	bpf_seq_write(seq, &shown, sizeof(shown));
+	return 0;
+}
+
+#endif
