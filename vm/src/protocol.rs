@@ -16,6 +16,9 @@ pub const CHANNEL: &str = "/dev/vport0p1";
 /// The variable by which a job that reports learns its nonce.
 pub const NONCE_VARIABLE: &str = "BPFTRUST_TEST_NONCE";
 
+/// How a failure's message begins if the test could not even run.
+pub const SETUP_FAILED: &str = "the setup of its group failed";
+
 /// What a guest is started for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Job {

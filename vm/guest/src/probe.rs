@@ -48,7 +48,8 @@
 //! perf-attach            by ioctl() on a perf event
 //! socket-attach          by setsockopt() on a socket
 //! xdp-netlink, tc-netlink
-//!                        by netlink on `lo`
+//!                        by netlink on `lo`, and off again
+//! xdp-netlink-off        only takes off
 //! ```
 //!
 //! A CALL is one that the program makes before it returns: probe-write-user,

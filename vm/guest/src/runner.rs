@@ -5,7 +5,7 @@ use crate::guest::Guest;
 use crate::registry::{self, SelectedGroup, TEARDOWN, full_name};
 use anyhow::{Context, Result, anyhow, bail};
 use bpftrust_vm::kernels::Kernel;
-use bpftrust_vm::protocol::{NONCE_VARIABLE, Outcome, Record};
+use bpftrust_vm::protocol::{NONCE_VARIABLE, Outcome, Record, SETUP_FAILED};
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::PathBuf;
@@ -45,7 +45,7 @@ fn run_group(selected: &SelectedGroup, reporter: &mut Reporter) -> Result<()> {
         Some(_) if possible => run_child("setup", group.name, FIXTURE_LIMIT),
         _ => Ok(()),
     };
-    let mut fixture = fixture.context("the setup of its group failed");
+    let mut fixture = fixture.context(SETUP_FAILED);
     for selected in &selected.tests {
         let name = full_name(group, selected.test.name);
         let start = Instant::now();
@@ -54,7 +54,7 @@ fn run_group(selected: &SelectedGroup, reporter: &mut Reporter) -> Result<()> {
             (None, Err(error)) => {
                 let message = format!("{error:#}");
                 // In full once.
-                fixture = Err(anyhow!("the setup of its group failed, see above"));
+                fixture = Err(anyhow!("{SETUP_FAILED}, see above"));
                 (Outcome::Failed, message)
             }
             (None, Ok(())) => verdict(run_child("one", &name, selected.test.limit)),

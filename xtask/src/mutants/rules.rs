@@ -1,14 +1,13 @@
-//! The rules that are broken one at a time. The rows of commands are taken from
-//! the sources.
+//! The rules about trust: who has it, how it is lost, and what is told of it.
 
-/// Name, file, what stands there exactly once, what stands there instead, and
-/// the test that must fail.
-pub const RULES: &[(&str, &str, &str, &str, &str)] = &[
+use super::Rule;
+
+pub const RULES: &[Rule] = &[
     (
         "any signature of a known key's form counts",
         "verdict.h",
-        "\treturn check_signature(key, scratch, &message, &signature);",
-        "\treturn BT_REASON_NONE;",
+        "\t\treturn check_signature(&scratch->key, scratch, &message, &signature);",
+        "\t\treturn BT_REASON_NONE;",
         "signature::of_a_key_that_it_only_names_counts_for_nothing",
     ),
     (
@@ -21,21 +20,21 @@ pub const RULES: &[(&str, &str, &str, &str, &str)] = &[
     (
         "every kind makes a loader",
         "guard.bpf.c",
-        "verdict.kind != BT_KIND_LOADER",
+        "verdict->kind != BT_KIND_LOADER",
         "0",
         "signature::for_a_library_makes_no_loader",
     ),
     (
         "the kind is cut to eight bits",
         "verdict.h",
-        "\tu16 kind; /*",
-        "\tu8 kind; /*",
+        "\tu16 kind;",
+        "\tu8 kind;",
         "signature::for_another_kind_makes_no_loader",
     ),
     (
         "a bare signature needs no word of the policy",
         "verdict.h",
-        "verdict->kind = key->bare;",
+        "verdict->kind = known ? scratch->key.bare : BT_KIND_NONE;",
         "verdict->kind = BT_KIND_LOADER;",
         "signature::without_a_statement_needs_the_policys_word",
     ),
@@ -47,6 +46,27 @@ pub const RULES: &[(&str, &str, &str, &str, &str)] = &[
         "signature::of_an_unknown_form_counts_for_nothing",
     ),
     (
+        "what is reserved in an envelope is not looked at",
+        "verdict.h",
+        " ||\n\t    envelope->reserved)",
+        ")",
+        "signature::of_an_unknown_form_counts_for_nothing",
+    ),
+    (
+        "what is reserved in a statement is not looked at",
+        "verdict.h",
+        "statement->reserved || ",
+        "",
+        "signature::of_an_unknown_form_counts_for_nothing",
+    ),
+    (
+        "a statement may be longer than it says",
+        "verdict.h",
+        "size != sizeof(*statement) + statement->grant_size)",
+        "size < sizeof(*statement) + statement->grant_size)",
+        "signature::with_a_grant_is_not_taken_for_one_without",
+    ),
+    (
         "a kept verdict is never dropped",
         "verdict.h",
         "\t\t__sync_fetch_and_add(&kept->changes, 1);",
@@ -56,8 +76,8 @@ pub const RULES: &[(&str, &str, &str, &str, &str)] = &[
     (
         "an exec keeps trust",
         "guard.bpf.c",
-        "\tforget_task(task);\n\tjudge_file(",
-        "\tjudge_file(",
+        "\tforget_task(task);\n\tdecision.reason =",
+        "\tdecision.reason =",
         "exec::a_loader_takes_no_trust_into_another_program",
     ),
     (
@@ -147,15 +167,15 @@ pub const RULES: &[(&str, &str, &str, &str, &str)] = &[
     (
         "mapped code costs nothing",
         "guard.bpf.c",
-        "\tif (is_trusted(&standing) && (!argument(ctx, 0) || (prot & PROT_WRITE)))",
+        "\tif (!argument(ctx, 0) || (prot & PROT_WRITE))",
         "\tif (0)",
         "process::code_that_was_not_signed_costs_trust",
     ),
     (
         "code made later costs nothing",
         "guard.bpf.c",
-        "\t    (!(BPF_CORE_READ(vma, vm_flags) & VM_EXEC) || !BPF_CORE_READ(vma, vm_file) ||\n\t     BPF_CORE_READ(vma, anon_vma) || (prot & PROT_WRITE)))",
-        "\t    0)",
+        "\tif (!(BPF_CORE_READ(vma, vm_flags) & VM_EXEC) || !BPF_CORE_READ(vma, vm_file) ||\n\t    BPF_CORE_READ(vma, anon_vma) || (prot & PROT_WRITE))",
+        "\tif (0)",
         "process::code_that_was_not_signed_costs_trust",
     ),
     (
@@ -175,21 +195,21 @@ pub const RULES: &[(&str, &str, &str, &str, &str)] = &[
     (
         "the untrusted may call bpf()",
         "policy.h",
-        "\tif (!is_trusted(standing))",
-        "\tif (0)",
+        "\t\treturn standing->reason ?: BT_REASON_RESOURCES;",
+        "\t\treturn BT_REASON_NONE;",
         "exec::an_unsigned_copy_has_no_signature",
     ),
     (
         "commands that are not known are open",
         "policy.h",
-        "\tif (command >= BT_COMMAND_COUNT || command_table[command] == NOBODY)",
-        "\tif (command < BT_COMMAND_COUNT && command_table[command] == NOBODY)",
+        "\t\treturn has(rights->commands, number);",
+        "\t\treturn number >= BT_COMMAND_COUNT || has(rights->commands, number);",
         "table::a_later_command_is_nobodys",
     ),
     (
         "a refusal is not reported",
         "guard.bpf.c",
-        "\treport(action, BT_OUTCOME_DENIED, reason, subject, image);\n",
+        "\tdecision->outcome = BT_OUTCOME_DENIED;\n\treport(decision, image);\n",
         "",
         "events::a_refusal_tells_who_and_why",
     ),

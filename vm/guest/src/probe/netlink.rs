@@ -14,7 +14,13 @@ pub const LOOPBACK: u32 = 1;
 pub fn xdp(program: impl AsFd) -> io::Result<()> {
     let socket = open()?;
     set_xdp(&socket, program.as_fd().as_raw_fd())?;
-    set_xdp(&socket, -1)
+    // Not to be taken for a refusal to attach.
+    set_xdp(&socket, -1).map_err(|error| io::Error::other(format!("it stays there: {error}")))
+}
+
+/// Takes off the device what XDP program there is, if there is one.
+pub fn no_xdp() -> io::Result<()> {
+    set_xdp(&open()?, -1)
 }
 
 fn set_xdp(socket: &OwnedFd, program: i32) -> io::Result<()> {

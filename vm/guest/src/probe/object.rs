@@ -47,6 +47,10 @@ pub fn act<'a>(action: &str, rest: &'a [&'a str]) -> Option<Result<&'a [&'a str]
             tell(action, with_loaded(|program| attach_alone(action, program)));
             Ok(rest)
         }
+        "xdp-netlink-off" => {
+            tell(action, netlink::no_xdp());
+            Ok(rest)
+        }
         _ => return None,
     };
     Some(result)

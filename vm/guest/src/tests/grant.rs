@@ -164,7 +164,10 @@ fn attach_types_are_those_granted_when_attaching(guest: &mut Guest) -> Result<()
     ] {
         takes_attach(guest, &[&format!("load {kind}"), attach], name, action)?;
     }
-    Ok(())
+    // A map that needs no link attaches when it is written to; who may not
+    // attach XDP programs takes none off.
+    takes_attach(guest, &["struct-ops-map"], "struct_ops", "bpf")?;
+    takes_attach(guest, &["xdp-netlink-off"], "xdp", "attach")
 }
 
 /// As [`takes`], of an attach type, with a grant of no other.

@@ -229,7 +229,7 @@ fn what_is_loaded_is_attached(_: &mut Guest) -> Result<()> {
     for (kind, attach) in ATTACHES {
         expect(&[&format!("load {kind}"), attach])?;
     }
-    Ok(())
+    expect(&["xdp-netlink-off"])
 }
 
 fn what_netlink_attached_is_taken_off(guest: &mut Guest) -> Result<()> {
