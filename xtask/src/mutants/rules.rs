@@ -19,7 +19,7 @@ pub const RULES: &[Rule] = &[
     ),
     (
         "every kind makes a loader",
-        "guard.bpf.c",
+        "exec.h",
         "verdict->kind != BT_KIND_LOADER",
         "0",
         "signature::for_a_library_makes_no_loader",
@@ -187,7 +187,7 @@ pub const RULES: &[Rule] = &[
     ),
     (
         "what runs already is not marked",
-        "guard.bpf.c",
+        "serve.h",
         "\t\tmark(task);",
         "\t\tif (0)\n\t\t\tmark(task);",
         "before::a_loader_from_before_is_refused_until_it_executes_again",
