@@ -29,8 +29,11 @@
 //! chroot DIR, setuid N, limit-processes N, secure, pid, abort
 //! clock SECONDS          sets the wall clock forward, or back
 //! tai SECONDS            sets how far CLOCK_TAI is ahead of it
+//! prctl N FILE           prctl(N) with the address of what the file holds and
+//!                        its length in bytes; `-` for an address of nothing
 //!
 //! map TYPE               makes a map; types as libbpf calls them
+//! keep-map TYPE          the same, and it stays until the probe ends
 //! map-in-map OUTER INNER makes a map of maps like one of type INNER
 //! struct-ops-map         makes a map for a congestion control of TCP
 //! load KIND[:TARGET] [CALL]
@@ -143,6 +146,12 @@ fn act<'a>(action: &str, rest: &'a [&'a str]) -> Result<&'a [&'a str], Misuse> {
             Ok(rest)
         }
         "abort" => std::process::abort(),
+        "prctl" => {
+            let (option, rest) = argument(action, rest)?;
+            let (file, rest) = argument(action, rest)?;
+            tell(&format!("{action} {option}"), prctl(number(option)?, file));
+            Ok(rest)
+        }
         path if path.starts_with('/') => Ok(rest),
         _ => {
             if let Some(result) = object::act(action, rest) {
@@ -328,6 +337,13 @@ fn bpf(command: u32) -> io::Result<()> {
             Ok(())
         }
         result => result,
+    }
+}
+
+fn prctl(option: i32, file: &str) -> io::Result<()> {
+    match file {
+        "-" => sys::prctl_of_nothing(option),
+        _ => sys::prctl(option, fs::read(file)?),
     }
 }
 
