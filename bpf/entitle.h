@@ -212,6 +212,8 @@ __noinline u32 refresh(struct bt_image *image, struct bt_rights *rights)
 			/* At exec. An owner keeps its name, whatever a later policy calls it. */
 			if (!image->publisher[0])
 				__builtin_memcpy(image->publisher, name, sizeof(name));
+			/* First, or who shares it may find all worked out, and trust. */
+			lose_trust(image, reason);
 			keep_rights(image, generation, rights);
 		}
 		if (reason == BT_REASON_NONE && has_expired(image, guard))
