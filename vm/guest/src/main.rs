@@ -5,6 +5,7 @@
 //! - [`runner`]: selects tests, runs each in a process of its own, reports
 //! - [`guest`], [`process`]: what tests are written with
 //! - [`fixture`]: keys, a policy, the guard that enforces it, its events
+//! - [`grant`], [`policy`]: loaders with grants, and policies that change
 //! - [`demo`]: what `make demo` shows
 //! - [`envelope`]: signatures as an attacker makes them
 //! - [`tests`]: the tests, one file per group
@@ -18,6 +19,7 @@ mod fixture;
 mod grant;
 mod guest;
 mod pid1;
+mod policy;
 mod process;
 mod registry;
 mod runner;

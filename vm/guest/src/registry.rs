@@ -29,6 +29,10 @@ pub const GROUPS: &[&Group] = &[
     &tests::reach::GROUP,
     &tests::grant::GROUP,
     &tests::ability::GROUP,
+    &tests::policy::GROUP,
+    &tests::forged::GROUP,
+    &tests::change::GROUP,
+    &tests::handover::GROUP,
     &tests::events::AUDIT,
     &tests::events::GROUP,
 ];
