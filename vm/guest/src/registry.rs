@@ -33,6 +33,8 @@ pub const GROUPS: &[&Group] = &[
     &tests::forged::GROUP,
     &tests::change::GROUP,
     &tests::handover::GROUP,
+    &tests::version::GROUP,
+    &tests::expiry::GROUP,
     &tests::events::AUDIT,
     &tests::events::GROUP,
 ];
