@@ -35,6 +35,7 @@ pub const GROUPS: &[&Group] = &[
     &tests::handover::GROUP,
     &tests::version::GROUP,
     &tests::expiry::GROUP,
+    &tests::bulk::GROUP,
     &tests::events::AUDIT,
     &tests::events::GROUP,
 ];

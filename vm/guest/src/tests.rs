@@ -3,6 +3,7 @@
 pub mod ability;
 pub mod bare;
 pub mod before;
+pub mod bulk;
 pub mod cache;
 pub mod change;
 pub mod check;
