@@ -36,6 +36,8 @@ pub const GROUPS: &[&Group] = &[
     &tests::version::GROUP,
     &tests::expiry::GROUP,
     &tests::bulk::GROUP,
+    &tests::explain::GROUP,
+    &tests::status::GROUP,
     &tests::events::AUDIT,
     &tests::events::GROUP,
 ];
