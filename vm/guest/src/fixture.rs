@@ -17,6 +17,10 @@ pub struct Key(&'static str);
 
 /// The publisher that the policy trusts.
 pub const ACME: Key = Key("acme");
+/// The key that is to follow it.
+pub const ACME_NEXT: Key = Key("acme-next");
+/// Another publisher, of policies that say so.
+pub const GLOBEX: Key = Key("globex");
 /// Somebody who has a key, too.
 pub const STRANGER: Key = Key("stranger");
 
@@ -31,7 +35,8 @@ impl Key {
         format!("{CONFIGURATION}/{}/certificate.pem", self.0)
     }
 
-    fn make(self, guest: &Guest) -> Result<()> {
+    /// Makes it, if it is not there.
+    pub fn make(self, guest: &Guest) -> Result<()> {
         let directory = format!("{CONFIGURATION}/{}", self.0);
         if Path::new(&directory).exists() {
             return Ok(());

@@ -30,7 +30,12 @@ impl Grant<'_> {
 
     /// As `sign --grant` reads it.
     pub fn to_toml(self) -> String {
-        let mut text = "name = \"probe\"\n".to_owned();
+        self.of("probe", 0)
+    }
+
+    /// The same for this loader in this version.
+    pub fn of(self, name: &str, version: u64) -> String {
+        let mut text = format!("name = {name:?}\nversion = {version}\n");
         for (field, names) in [
             ("commands", self.commands),
             ("programs", self.programs),

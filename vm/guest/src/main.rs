@@ -5,6 +5,7 @@
 //! - [`runner`]: selects tests, runs each in a process of its own, reports
 //! - [`guest`], [`process`]: what tests are written with
 //! - [`fixture`]: keys, a policy, the guard that enforces it, its events
+//! - [`grant`], [`policy`]: loaders with grants, and policies that change
 //! - [`demo`]: what `make demo` shows
 //! - [`envelope`]: signatures as an attacker makes them
 //! - [`tests`]: the tests, one file per group

@@ -1,80 +1,169 @@
-//! Policies that follow each other, and loaders that run meanwhile.
+//! Policies that follow each other while the guard enforces, and loaders that
+//! they can tell apart.
 
-use crate::fixture::{self, ACME, CONFIGURATION, Events, Key, STRANGER, UNSIGNED};
+use crate::envelope::Envelope;
+use crate::fixture::{
+    self, ACME, ACME_NEXT, ANY_COMMAND, Events, GLOBEX, Key, UNSIGNED, expect_refused, words,
+};
 use crate::guest::Guest;
-use crate::process::{Background, Program};
+use crate::process::{Background, Output, Program};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-/// The publisher that every other test knows.
-pub const ACME_ONLY: &str = "[publisher.acme]\ncertificates = [\"acme.pem\"]\n";
+/// What a probe does that is only to be trusted or refused.
+pub const CALL: &[&str] = &["bpf", ANY_COMMAND];
 
-/// Also puts the stranger's certificate where a policy finds it.
+/// How often a [`Running`] loader can be told to call `bpf()`.
+const CALLS: usize = 16;
+
+/// A setup: all keys that policies here name, and the guard enforces the policy
+/// that trusts [`ACME`].
 pub fn enforce(guest: &mut Guest) -> Result<()> {
-    fixture::enforce(guest)?;
-    let to = format!("{CONFIGURATION}/certificates/stranger.pem");
-    fs::copy(STRANGER.certificate(), to).context("cannot copy the certificate")?;
-    Ok(())
+    for key in [ACME_NEXT, GLOBEX] {
+        key.make(guest)?;
+    }
+    fixture::enforce(guest)
 }
 
-/// Lets this policy take the place of the one in force.
-pub fn apply(guest: &Guest, policy: &str) -> Result<String> {
+/// The part of a policy that is about a publisher with these keys.
+pub fn publisher(name: &str, keys: &[Key]) -> String {
+    let certificates: Vec<String> = keys.iter().map(|key| key.certificate()).collect();
+    // Paths of ASCII need no escapes, so Rust's strings are TOML's.
+    format!("[publisher.{name}]\ncertificates = {certificates:?}\n")
+}
+
+/// The policy that trusts [`ACME`] and nobody else, and says this besides.
+pub fn acme(more: &str) -> String {
+    format!("{}{more}", publisher("acme", &[ACME]))
+}
+
+/// Writes a policy and asks for it to take effect.
+pub fn try_apply(guest: &Guest, policy: &str) -> Result<Output> {
     let path = guest.write("policy.toml", policy)?;
-    // Certificates are looked for beside the policy.
-    let place = format!("{CONFIGURATION}/applied.toml");
-    fs::copy(path, &place).context("cannot put the policy in its place")?;
-    guest
-        .run(&["bpftrust", "policy", "apply", &place])?
-        .success()
+    let path = path.to_str().context("a path of ASCII")?;
+    guest.run(&["bpftrust", "policy", "apply", path])
 }
 
-/// All rights, under this name. All copies of the probe are one content, of which
-/// the highest version counts: so a test that does not mean that takes 1.
-pub fn grant(name: &str, version: u64) -> String {
-    format!(
-        "name = {name:?}\nversion = {version}\ncommands = \"all\"\nprograms = \"all\"\n\
-         attaches = \"all\"\nmaps = \"all\"\nabilities = \"all\"\n"
-    )
+/// Writes a policy and lets it take effect.
+pub fn apply(guest: &Guest, policy: &str) -> Result<()> {
+    try_apply(guest, policy)?.success().map(drop)
 }
 
-/// A copy of the probe, signed with a grant.
-pub fn loader(guest: &Guest, key: Key, name: &str, grant: &str) -> Result<PathBuf> {
-    let copy = guest.copy(UNSIGNED, name)?;
-    fixture::sign_with_grant(guest, key, &copy, grant)?;
-    Ok(copy)
+/// A copy of the probe, the only file with its digest.
+pub fn own_probe(guest: &Guest, name: &str) -> Result<PathBuf> {
+    let path = guest.path(name);
+    // Under fs-verity it can't be written.
+    if path.exists() {
+        fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+    }
+    let mut content = fs::read(UNSIGNED).context("cannot read the probe")?;
+    // What is behind its sections is not looked at.
+    content.extend(path.to_string_lossy().as_bytes());
+    guest.copy(UNSIGNED, name)?;
+    fs::write(&path, content).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(path)
 }
 
-/// A loader that has loaded a program, which it keeps, and waits to be told to go on: then it says
-/// whether it still may.
+/// [`own_probe`], signed with this grant.
+pub fn loader(guest: &Guest, name: &str, key: Key, grant: &str) -> Result<PathBuf> {
+    let path = own_probe(guest, name)?;
+    fixture::sign_with_grant(guest, key, &path, grant)?;
+    Ok(path)
+}
+
+/// The digest of a file, as policies name it.
+pub fn digest(guest: &Guest, path: &Path) -> Result<String> {
+    let path = path.to_str().context("a path of ASCII")?;
+    let said = guest.run(&["fsverity", "digest", path])?.success()?;
+    Ok(said.split_whitespace().next().context("nothing")?.into())
+}
+
+/// The key that a file's signature names, as policies name it.
+pub fn key_of(path: &Path) -> Result<String> {
+    let mut text = String::new();
+    for byte in Envelope::of(path)?.key {
+        write!(text, "{byte:02x}")?;
+    }
+    Ok(text)
+}
+
+/// What `status` says.
+pub fn status(guest: &Guest) -> Result<Value> {
+    let said = guest.run(&["bpftrust", "status", "--json"])?.success()?;
+    serde_json::from_str(&said).with_context(|| format!("not JSON: {said}"))
+}
+
+/// The entry of `status` for a process.
+pub fn image(guest: &Guest, pid: u32) -> Result<Value> {
+    let status = status(guest)?;
+    let images = status["images"].as_array().context("no images")?;
+    let found = images.iter().find(|image| image["pid"] == pid);
+    found
+        .cloned()
+        .with_context(|| format!("no record of {pid} in {status:#}"))
+}
+
+/// The entry of `status` for a loader.
+pub fn loader_entry(guest: &Guest, publisher: &str, name: Option<&str>) -> Result<Option<Value>> {
+    let status = status(guest)?;
+    let loaders = status["loaders"].as_array().context("no loaders")?;
+    let is_it = |entry: &&Value| {
+        entry["publisher"] == publisher && entry["name"] == name.map_or(Value::Null, Value::from)
+    };
+    Ok(loaders.iter().find(is_it).cloned())
+}
+
+/// Requires that executing this file gives no trust, for this reason.
+pub fn expect_exec_refused(guest: &Guest, path: &Path, reason: &str) -> Result<()> {
+    let mark = Events::mark(guest)?;
+    let name = path.to_str().context("a path of ASCII")?;
+    expect_refused(guest, path, CALL, reason)
+        .and_then(|()| {
+            mark.expect(
+                guest,
+                &[
+                    ("action", "exec"),
+                    ("outcome", "denied"),
+                    ("reason", reason),
+                    ("executable", name),
+                ],
+            )
+        })
+        .map(drop)
+        .with_context(|| format!("{reason} of {name}"))
+}
+
+/// A loader that runs, and calls `bpf()` when it is told to.
+#[derive(Debug)]
 pub struct Running {
     process: Background,
-    path: PathBuf,
-    go: PathBuf,
+    steps: String,
+    calls: usize,
 }
 
 impl Running {
-    /// Starts `path`; `actions` come before it waits.
-    pub fn start(guest: &mut Guest, path: &Path, actions: &str) -> Result<Self> {
-        let go = path.with_extension("go");
-        let line = format!(
-            "bpf 11 load kprobe {actions} say ready until {0} bpf 11 map array until {0}-again bpf 11",
-            go.display()
-        );
-        let program = Program::new(path).args(fixture::words(&line));
-        let mut process = guest.start(program)?;
+    /// Starts `program`, whose name no other has, and has it do `first`.
+    pub fn start(guest: &mut Guest, program: &Path, first: &str) -> Result<Self> {
+        Self::start_with(guest, program, first, "bpf 11")
+    }
+
+    /// The same, and what it is told to do is `call`.
+    pub fn start_with(guest: &mut Guest, program: &Path, first: &str, call: &str) -> Result<Self> {
+        let steps = format!("{}.step", program.display());
+        let mut line = format!("{first} say ready");
+        for number in 1..=CALLS {
+            let _ = fs::remove_file(format!("{steps}-{number}"));
+            write!(line, " until {steps}-{number} {call} say done-{number}")?;
+        }
+        let mut process = guest.start(Program::new(program).args(words(&line)))?;
         guest.wait_until_says(&mut process, "ready")?;
-        ensure!(
-            process.said().contains("load kprobe: ok"),
-            "{}",
-            process.said()
-        );
         Ok(Self {
             process,
-            path: path.to_owned(),
-            go,
+            steps,
+            calls: 0,
         })
     }
 
@@ -83,104 +172,41 @@ impl Running {
         self.process.pid()
     }
 
-    /// Has it ask again; requires that both its calls are the kernel's to answer.
-    pub fn expect_trusted(&mut self, guest: &Guest) -> Result<()> {
-        self.ask_again(guest, "map array: ok\n")
+    /// Has it call, and returns the answer: `ok`, or the error's name.
+    pub fn call(&mut self, guest: &Guest) -> Result<String> {
+        self.calls += 1;
+        let number = self.calls;
+        fs::write(format!("{}-{number}", self.steps), "")?;
+        guest.wait_until_says(&mut self.process, &format!("done-{number}"))?;
+        let said = self.process.said();
+        let (before, _) = said
+            .split_once(&format!("done-{number}"))
+            .context("it said so")?;
+        let last = before.lines().last().context("it did nothing")?;
+        let (_, answer) = last.split_once(": ").context("no answer")?;
+        Ok(answer.to_owned())
     }
 
-    /// Has it ask again, and requires that it has lost its trust for `reason`,
-    /// and that the status says so beside what it had made.
-    pub fn expect_lost(&mut self, guest: &Guest, reason: &str) -> Result<()> {
+    /// Requires that its next call is allowed.
+    pub fn expect_trusted(&mut self, guest: &Guest) -> Result<()> {
+        let answer = self.call(guest)?;
+        ensure!(answer == "ok", "{}: {answer}", self.process.said());
+        Ok(())
+    }
+
+    /// Requires that its next call is refused for this reason; returns the event.
+    pub fn expect_refused(&mut self, guest: &Guest, reason: &str) -> Result<Value> {
         let mark = Events::mark(guest)?;
-        self.ask_again(guest, "bpf 11: EPERM\nmap array: EPERM\n")?;
-        let path = self.path.to_str().context("a path of ASCII")?;
+        let answer = self.call(guest)?;
+        ensure!(answer == "EPERM", "{}: {answer}", self.process.said());
         mark.expect(
             guest,
             &[
                 ("action", "bpf"),
                 ("outcome", "denied"),
                 ("reason", reason),
-                ("executable", path),
+                ("pid", &self.pid().to_string()),
             ],
-        )?;
-        let status = status(guest)?;
-        let images = status["images"].as_array().context("no images")?;
-        let image = images
-            .iter()
-            .find(|image| image["pid"] == self.pid())
-            .with_context(|| format!("it is not in {status:#}"))?;
-        ensure!(image["lost_trust"] == reason, "{image:#}");
-        let loaders = status["loaders"].as_array().context("no loaders")?;
-        let has_made = |object: &Value| {
-            object["pid"] == self.pid() && object["kind"] == "program" && object["type"] == "kprobe"
-        };
-        let is_its = |loader: &&Value| {
-            loader["objects"]
-                .as_array()
-                .is_some_and(|objects| objects.iter().any(has_made))
-        };
-        let owner = loaders.iter().find(is_its);
-        let owner = owner.with_context(|| format!("nobody has its program: {loaders:#?}"))?;
-        ensure!(owner["publisher"] == image["publisher"], "{owner:#}");
-        Ok(())
+        )
     }
-
-    /// Has it ask once more, and requires that it is refused still.
-    pub fn expect_still_lost(&mut self, guest: &Guest) -> Result<()> {
-        let before = self.process.said();
-        fs::write(self.go.with_extension("go-again"), "")?;
-        self.wait_for_more(guest, &before, "bpf 11: EPERM\n")
-    }
-
-    fn ask_again(&mut self, guest: &Guest, answer: &str) -> Result<()> {
-        let before = self.process.said();
-        fs::write(&self.go, "")?;
-        self.wait_for_more(guest, &before, answer)
-    }
-
-    fn wait_for_more(&self, guest: &Guest, before: &str, answer: &str) -> Result<()> {
-        let more = || {
-            let said = self.process.said();
-            said.strip_prefix(before).unwrap_or_default().to_owned()
-        };
-        let limit = Duration::from_secs(30);
-        guest
-            .wait_for("an answer", limit, || {
-                Ok(more().ends_with(answer).then_some(()))
-            })
-            .with_context(|| format!("it was answered {:?}, not {answer:?}", more()))
-    }
-}
-
-/// `bpftrust status --json`.
-pub fn status(guest: &Guest) -> Result<Value> {
-    let said = guest.run(&["bpftrust", "status", "--json"])?.success()?;
-    serde_json::from_str(&said).with_context(|| format!("not JSON: {said}"))
-}
-
-/// A file's digest, as a policy names it.
-pub fn digest(guest: &Guest, file: &Path) -> Result<String> {
-    let file = file.to_str().context("a path of ASCII")?;
-    let said = guest.run(&["bpftrust", "digest", file])?.success()?;
-    let digest = said
-        .split_whitespace()
-        .find(|word| word.starts_with("sha256:"));
-    digest.map(str::to_owned).context("no digest")
-}
-
-/// The hint of the key that signed a file.
-pub fn hint(guest: &Guest, signed: &Path) -> Result<String> {
-    let file = signed.to_str().context("a path of ASCII")?;
-    let said = guest
-        .run(&["bpftrust", "inspect", "--json", file])?
-        .success()?;
-    let found: Value = serde_json::from_str(&said)?;
-    let hint = found["key"].as_str().context("no key")?;
-    Ok(hint.to_owned())
-}
-
-/// [`ACME`]'s loader under this name, version 1, that runs.
-pub fn running(guest: &mut Guest, name: &str) -> Result<Running> {
-    let path = loader(guest, ACME, name, &grant(name, 1))?;
-    Running::start(guest, &path, "")
 }

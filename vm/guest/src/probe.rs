@@ -29,10 +29,11 @@
 //! chroot DIR, setuid N, limit-processes N, secure, pid, abort
 //! clock SECONDS          sets the wall clock forward, or back
 //! tai SECONDS            sets how far CLOCK_TAI is ahead of it
-//! bring-policy BYTES     hands the guard a policy that is none
-//! process-name NAME      another prctl(), which is nobody's business
+//! prctl N FILE           prctl(N) with the address of what the file holds and
+//!                        its length in bytes; `-` for an address of nothing
 //!
 //! map TYPE               makes a map; types as libbpf calls them
+//! keep-map TYPE          the same, and it stays until the probe ends
 //! map-in-map OUTER INNER makes a map of maps like one of type INNER
 //! struct-ops-map         makes a map for a congestion control of TCP
 //! load KIND[:TARGET] [CALL]
@@ -48,8 +49,7 @@
 //! perf-attach            by ioctl() on a perf event
 //! socket-attach          by setsockopt() on a socket
 //! xdp-netlink, tc-netlink
-//!                        by netlink on `lo`, and off again
-//! xdp-netlink-off        only takes off
+//!                        by netlink on `lo`
 //! ```
 //!
 //! A CALL is one that the program makes before it returns: probe-write-user,
@@ -146,6 +146,12 @@ fn act<'a>(action: &str, rest: &'a [&'a str]) -> Result<&'a [&'a str], Misuse> {
             Ok(rest)
         }
         "abort" => std::process::abort(),
+        "prctl" => {
+            let (option, rest) = argument(action, rest)?;
+            let (file, rest) = argument(action, rest)?;
+            tell(&format!("{action} {option}"), prctl(number(option)?, file));
+            Ok(rest)
+        }
         path if path.starts_with('/') => Ok(rest),
         _ => {
             if let Some(result) = object::act(action, rest) {
@@ -318,9 +324,6 @@ fn with(action: &str, argument: &str) -> Result<io::Result<()>, Misuse> {
         "setuid" => sys::set_uid(number(argument)?),
         "limit-processes" => sys::limit_processes(number(argument)?),
         "clock" => move_clock(number(argument)?),
-        "bring-policy" => sys::bring_policy(argument.as_bytes()),
-        "process-name" => rustix::thread::set_name(&CString::new(argument).unwrap_or_default())
-            .map_err(Into::into),
         "tai" => sys::set_tai_offset(number(argument)?),
         _ => return Err(Misuse(format!("cannot {action}"))),
     })
@@ -334,6 +337,13 @@ fn bpf(command: u32) -> io::Result<()> {
             Ok(())
         }
         result => result,
+    }
+}
+
+fn prctl(option: i32, file: &str) -> io::Result<()> {
+    match file {
+        "-" => sys::prctl_of_nothing(option),
+        _ => sys::prctl(option, fs::read(file)?),
     }
 }
 

@@ -1,8 +1,10 @@
 //! The tests, one file per group.
 
 pub mod ability;
+pub mod audited;
 pub mod bare;
 pub mod before;
+pub mod bulk;
 pub mod cache;
 pub mod change;
 pub mod check;
@@ -10,15 +12,22 @@ pub mod drift;
 pub mod enforce;
 pub mod events;
 pub mod exec;
+pub mod expiry;
+pub mod explain;
+pub mod forged;
 pub mod grant;
+pub mod handover;
 pub mod keys;
 pub mod launch;
 pub mod machine;
 pub mod many;
 pub mod place;
+pub mod policy;
 pub mod probe;
 pub mod process;
 pub mod reach;
 pub mod sign;
 pub mod signature;
+pub mod status;
 pub mod table;
+pub mod version;

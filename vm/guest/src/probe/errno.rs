@@ -30,6 +30,8 @@ const NAMES: &[(i32, &str)] = &[
     (libc::ENODATA, "ENODATA"),
     (libc::EOPNOTSUPP, "EOPNOTSUPP"),
     (libc::ETIMEDOUT, "ETIMEDOUT"),
+    (libc::EALREADY, "EALREADY"),
+    (libc::ESTALE, "ESTALE"),
     (libc::EKEYREJECTED, "EKEYREJECTED"),
     // The kernel's own, which some BPF calls let out.
     (524, "ENOTSUPP"),

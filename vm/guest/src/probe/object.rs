@@ -26,10 +26,14 @@ struct Loaded {
 /// The last one: what actions attach.
 static LOADED: Mutex<Option<Loaded>> = Mutex::new(None);
 
+/// What stays open to the end.
+static KEPT: Mutex<Vec<OwnedFd>> = Mutex::new(Vec::new());
+
 /// Runs an action and returns what follows it, if it is one of these.
 pub fn act<'a>(action: &str, rest: &'a [&'a str]) -> Option<Result<&'a [&'a str], Misuse>> {
     let result = match action {
         "map" => make_map(rest),
+        "keep-map" => keep_map(rest),
         "map-in-map" => make_map_in_map(rest),
         "struct-ops-map" => {
             tell(action, map::make_struct_ops().map(drop));
@@ -69,6 +73,17 @@ fn shape(name: &str) -> Result<map::Shape, Misuse> {
 fn make_map<'a>(rest: &'a [&'a str]) -> Result<&'a [&'a str], Misuse> {
     let (name, rest) = argument("map", rest)?;
     tell(&format!("map {name}"), map::make(shape(name)?).map(drop));
+    Ok(rest)
+}
+
+fn keep_map<'a>(rest: &'a [&'a str]) -> Result<&'a [&'a str], Misuse> {
+    let (name, rest) = argument("keep-map", rest)?;
+    let kept = map::make(shape(name)?).map(|map| {
+        if let Ok(mut kept) = KEPT.lock() {
+            kept.push(map);
+        }
+    });
+    tell(&format!("keep-map {name}"), kept);
     Ok(rest)
 }
 

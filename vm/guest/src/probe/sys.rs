@@ -397,6 +397,22 @@ pub fn set_tai_offset(seconds: libc::c_long) -> io::Result<()> {
     check(unsafe { libc::adjtimex(&raw mut change) }).map(drop)
 }
 
+/// Calls prctl(`option`) with `bytes`, which it may write to.
+pub fn prctl(option: c_int, mut bytes: Vec<u8>) -> io::Result<()> {
+    /// No option that takes an address alone writes more.
+    const ROOM: usize = 64;
+    let size = bytes.len();
+    bytes.resize(size.max(ROOM), 0);
+    // SAFETY: `bytes` outlives the call, and there are as many as it is told.
+    check(unsafe { libc::prctl(option, bytes.as_mut_ptr(), size, 0, 0) }).map(drop)
+}
+
+/// The same with an address where no memory is.
+pub fn prctl_of_nothing(option: c_int) -> io::Result<()> {
+    // SAFETY: the kernel checks the address.
+    check(unsafe { libc::prctl(option, 16 as *mut c_void, PAGE, 0, 0) }).map(drop)
+}
+
 /// Was it executed securely (AT_SECURE)?
 pub fn is_secure() -> bool {
     // SAFETY: reads the auxiliary vector that the kernel made.
@@ -436,13 +452,4 @@ pub fn execute_descriptor(fd: &impl AsRawFd, words: &[CString]) -> io::Result<In
         )
     };
     Err(io::Error::last_os_error())
-}
-
-/// Hands `policy` to the guard as another policy (`BT_PRCTL_POLICY` of
-/// `bpf/abi.h`).
-pub fn bring_policy(policy: &[u8]) -> io::Result<()> {
-    const BT_PRCTL_POLICY: c_int = 0x6270_7400;
-    // SAFETY: whoever answers reads no more than that many bytes, and writes
-    // none.
-    check(unsafe { libc::prctl(BT_PRCTL_POLICY, policy.as_ptr(), policy.len(), 0, 0) }).map(drop)
 }

@@ -1,14 +1,19 @@
-//! A policy takes the place of another at once, and reaches processes that run.
+//! Another policy takes effect while loaders run: at once, for all of them, and
+//! wholly or not at all.
 
-use crate::fixture::{self, ACME, CONFIGURATION, Events, STRANGER, UNSIGNED};
-use crate::fixture::{expect_refused, expect_trusted};
+use crate::fixture::{self, ACME, ACME_NEXT, Events, GLOBEX, Key, expect_trusted, probe, words};
+use crate::grant::Grant;
 use crate::guest::Guest;
-use crate::policy::{self, ACME_ONLY, Running, apply, digest, grant, hint, loader, running};
-use crate::process::Program;
+use crate::policy::{
+    self, CALL, Running, acme, apply, expect_exec_refused, image, key_of, loader, loader_entry,
+    publisher, status, try_apply,
+};
 use crate::registry::{Group, RunsOn};
 use crate::test;
-use anyhow::{Context, Result, ensure};
-use std::fs;
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::{Value, json};
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 pub const GROUP: Group = Group {
     name: "change",
@@ -16,374 +21,325 @@ pub const GROUP: Group = Group {
     setup: Some(policy::enforce),
     teardown: Some(fixture::release),
     tests: &[
-        test!(a_refused_digest_takes_trust_while_it_runs),
-        test!(a_refused_name_takes_trust_while_it_runs),
-        test!(a_higher_minimum_version_takes_trust_while_it_runs),
-        test!(a_refused_key_takes_trust_while_it_runs),
-        test!(a_key_that_is_withdrawn_takes_trust_while_it_runs),
-        test!(a_lower_ceiling_reaches_who_runs),
-        test!(own_code_that_is_taken_back_costs_trust),
-        test!(a_key_is_rotated_without_a_gap).within(180),
-        test!(a_policy_that_is_none_changes_nothing),
-        test!(only_an_administrator_brings_a_policy),
-        test!(another_mode_takes_a_new_start),
-        test!(many_changes_leave_nothing_behind).within(120),
-        test!(a_hundred_thousand_digests_can_be_refused).within(120),
+        test!(a_refused_digest_ends_trust).within(180),
+        test!(a_refused_key_ends_trust).within(180),
+        test!(a_refused_name_ends_trust).within(180),
+        test!(a_higher_minimum_ends_trust).within(180),
+        test!(a_key_that_goes_ends_trust).within(180),
+        test!(names_that_go_end_trust).within(180),
+        test!(a_lower_ceiling_takes_the_right_alone).within(180),
+        test!(own_code_that_was_used_and_is_taken_away_ends_trust).within(180),
+        test!(a_fork_made_before_loses_trust_too).within(180),
+        test!(a_publishers_new_name_leaves_trust).within(180),
+        test!(keys_follow_each_other_without_a_refusal).within(240),
+        test!(policies_at_once_are_whole).within(180),
+        test!(every_change_is_an_event).within(180),
     ],
 };
 
-pub const AUDIT: Group = Group {
-    name: "change-audit",
-    runs_on: RunsOn::Supported,
-    setup: Some(audit),
-    teardown: Some(fixture::release),
-    tests: &[test!(in_audit_mode_no_policy_takes_trust)],
-};
+/// The two publishers, and this besides.
+fn both(more: &str) -> String {
+    acme(&format!("{}{more}", publisher("globex", &[GLOBEX])))
+}
 
-/// A policy that refuses the loader `victim`, which runs, for `reason`, and
-/// leaves `other` alone; trust is gone until the next exec under a better one.
-fn takes_trust(
+/// What a loader makes first, and keeps.
+const MAKES: &str = "bpf 11 keep-map hash load kprobe";
+
+/// Kinds and types of what `status` lists for a loader, for one process.
+fn objects(entry: &Value, pid: u32) -> Vec<String> {
+    let all = entry["objects"].as_array().into_iter().flatten();
+    let of_it = all.filter(|object| object["pid"] == pid);
+    let mut found: Vec<_> = of_it
+        .map(|object| format!("{} {}", object["kind"], object["type"]).replace('"', ""))
+        .collect();
+    found.sort();
+    found
+}
+
+/// Lets a policy take effect that refuses ACME's loader `probe` for `reason`:
+/// it loses trust at once and for good, GLOBEX's goes on, and the policy that
+/// was before gives trust to who is executed under it.
+fn ends_trust(
     guest: &mut Guest,
-    rule: impl Fn(&Guest) -> Result<String>,
+    policy: impl FnOnce(&Path, &str) -> String,
     reason: &str,
 ) -> Result<()> {
-    let mut victim = running(guest, "victim")?;
-    let mut other = Running::start(
-        guest,
-        &loader(guest, ACME, "other", &grant("other", 1))?,
-        "",
-    )?;
-    // Content of its own, so that a digest tells them apart.
-    let rule = rule(guest)?;
-    apply(guest, &format!("{ACME_ONLY}{rule}"))?;
-    let path = guest.path("victim");
-    let refused = victim
-        .expect_lost(guest, reason)
-        .and_then(|()| other.expect_trusted(guest))
-        .and_then(|()| expect_refused(guest, &path, &["bpf", "11"], reason));
-    apply(guest, ACME_ONLY)?;
-    refused?;
-    victim.expect_still_lost(guest)?;
-    expect_trusted(guest, &path, &["bpf", "11"])
-}
+    apply(guest, &both(""))?;
+    let program = loader(guest, "program", ACME, &Grant::ALL.of("probe", 2))?;
+    let other = loader(guest, "other", GLOBEX, &Grant::ALL.of("other", 2))?;
+    let mut fallen = Running::start(guest, &program, MAKES)?;
+    let mut stays = Running::start(guest, &other, MAKES)?;
+    let digest = policy::digest(guest, &program)?;
+    apply(guest, &policy(&program, &digest))?;
 
-fn a_refused_digest_takes_trust_while_it_runs(guest: &mut Guest) -> Result<()> {
-    // The probe's copies all have one digest: this one is longer.
-    let path = guest.copy(UNSIGNED, "victim")?;
-    let mut content = fs::read(&path)?;
-    content.extend(b"other content");
-    fs::write(&path, content)?;
-    fixture::sign_with_grant(guest, ACME, &path, &grant("victim", 1))?;
-    let mut victim = Running::start(guest, &path, "")?;
-    let mut other = running(guest, "other")?;
-    let rule = format!("[refused]\ndigests = [{:?}]\n", digest(guest, &path)?);
-    apply(guest, &format!("{ACME_ONLY}{rule}"))?;
-    let refused = victim
-        .expect_lost(guest, "revoked")
-        .and_then(|()| other.expect_trusted(guest))
-        .and_then(|()| expect_refused(guest, &path, &["bpf", "11"], "revoked"));
-    apply(guest, ACME_ONLY)?;
-    refused?;
-    victim.expect_still_lost(guest)?;
-    expect_trusted(guest, &path, &["bpf", "11"])
-}
-
-fn a_refused_name_takes_trust_while_it_runs(guest: &mut Guest) -> Result<()> {
-    let rule = |_: &Guest| Ok("[refused]\nnames = [\"victim\"]\n".to_owned());
-    takes_trust(guest, rule, "revoked")
-}
-
-fn a_higher_minimum_version_takes_trust_while_it_runs(guest: &mut Guest) -> Result<()> {
-    let rule = |_: &Guest| Ok("[minimum-version]\nvictim = 2\nother = 1\n".to_owned());
-    takes_trust(guest, rule, "too-old")
-}
-
-fn a_refused_key_takes_trust_while_it_runs(guest: &mut Guest) -> Result<()> {
-    let both = format!("{ACME_ONLY}[publisher.stranger]\ncertificates = [\"stranger.pem\"]\n");
-    apply(guest, &both)?;
-    let path = loader(guest, STRANGER, "victim", &grant("victim", 1))?;
-    let mut victim = Running::start(guest, &path, "")?;
-    let mut other = running(guest, "other")?;
-    let rule = format!("[refused]\nkeys = [{:?}]\n", hint(guest, &path)?);
-    apply(guest, &format!("{both}{rule}"))?;
-    victim.expect_lost(guest, "revoked")?;
-    other.expect_trusted(guest)?;
-    expect_refused(guest, &path, &["bpf", "11"], "revoked")?;
-    // Also where no publisher has it.
-    apply(guest, &format!("{ACME_ONLY}{rule}"))?;
-    expect_refused(guest, &path, &["bpf", "11"], "revoked")?;
-    apply(guest, ACME_ONLY)?;
-    expect_refused(guest, &path, &["bpf", "11"], "unknown-key")
-}
-
-fn a_key_that_is_withdrawn_takes_trust_while_it_runs(guest: &mut Guest) -> Result<()> {
-    let mut victim = running(guest, "victim")?;
-    apply(
-        guest,
-        "[publisher.acme]\ncertificates = [\"stranger.pem\"]\n",
-    )?;
-    let lost = victim.expect_lost(guest, "unknown-key");
-    let later = expect_refused(guest, &guest.path("victim"), &["bpf", "11"], "unknown-key");
-    apply(guest, ACME_ONLY)?;
-    lost?;
-    later?;
-    victim.expect_still_lost(guest)?;
-    expect_trusted(guest, &guest.path("victim"), &["bpf", "11"])
-}
-
-/// A right that goes is no loss of trust, and comes back with the policy.
-fn a_lower_ceiling_reaches_who_runs(guest: &mut Guest) -> Result<()> {
-    let path = loader(guest, ACME, "loader", &grant("loader", 1))?;
-    let line = "map array until low map hash map array touch was-low until high map array";
-    let mut process = guest.start(Program::new(&path).args(fixture::words(line)))?;
-    guest.wait_until_says(&mut process, "map array: ok")?;
-    let mark = Events::mark(guest)?;
-    apply(guest, &format!("[ceiling]\nmaps = [\"hash\"]\n{ACME_ONLY}"))?;
-    guest.write("low", "")?;
-    let low = guest.wait_until_says(&mut process, "touch was-low: ok");
-    apply(guest, ACME_ONLY)?;
-    low?;
-    mark.expect(
-        guest,
-        &[
-            ("reason", "not-granted"),
-            ("command", "map-create"),
-            ("object", "map"),
-            ("name", "array"),
-        ],
-    )?;
-    guest.write("high", "")?;
-    let wanted = "until low: ok\nmap hash: ok\nmap array: EPERM\ntouch was-low: ok\n\
-                  until high: ok\nmap array: ok\n";
-    guest.wait_until_says(&mut process, wanted)
-}
-
-fn own_code_that_is_taken_back_costs_trust(guest: &mut Guest) -> Result<()> {
-    let path = loader(guest, ACME, "jit", &grant("jit", 1))?;
-    let mut jit = Running::start(guest, &path, "anonymous-code bpf 11")?;
-    let mut other = running(guest, "other")?;
-    let ceiling = "[ceiling]\nabilities = [\"children\"]\n";
-    apply(guest, &format!("{ceiling}{ACME_ONLY}"))?;
-    let lost = jit.expect_lost(guest, "writable-code");
-    let goes_on = other.expect_trusted(guest);
-    apply(guest, ACME_ONLY)?;
-    lost?;
-    goes_on
-}
-
-/// Old key, both, new key: what either signed is trusted as long as its key is,
-/// while policies follow each other as fast as they can.
-fn a_key_is_rotated_without_a_gap(guest: &mut Guest) -> Result<()> {
-    let both = "[publisher.acme]\ncertificates = [\"acme.pem\", \"stranger.pem\"]\n";
-    let old = loader(guest, ACME, "old", &grant("agent", 1))?;
-    let new = loader(guest, STRANGER, "new", &grant("agent", 1))?;
-    expect_trusted(guest, &old, &["bpf", "11"])?;
-    expect_refused(guest, &new, &["bpf", "11"], "unknown-key")?;
-    apply(guest, both)?;
-    let mut runs = Running::start(guest, &new, "")?;
-    let ask = |program: &std::path::Path| {
-        format!(
-            "{} bpf 11 map array repeat 20 [ bpf 11 sleep 5 ]",
-            program.display()
-        )
-    };
-    let script = format!(
-        "#!/bin/sh\nwhile [ ! -e stop ]; do {}; {}; done\n",
-        ask(&old),
-        ask(&new)
+    // Before it calls again.
+    let record = image(guest, fallen.pid())?;
+    ensure!(record["lost_trust"] == reason, "{record:#}");
+    let entry = loader_entry(guest, "acme", Some("probe"))?.context("no such loader")?;
+    ensure!(
+        objects(&entry, fallen.pid()) == ["map hash", "program kprobe"],
+        "{entry:#}"
     );
-    let script = guest.script("rotate", &script)?;
-    let mut loop_of_execs = guest.start(Program::new(&script))?;
-    guest.wait_until_says(&mut loop_of_execs, "map array: ok")?;
-    for _ in 0..12 {
-        apply(guest, both)?;
-    }
-    guest.write("stop", "")?;
-    guest.wait_for(
-        "the end of the loop",
-        std::time::Duration::from_secs(60),
-        || loop_of_execs.status(),
-    )?;
-    let said = loop_of_execs.said();
-    ensure!(said.contains("ok") && !said.contains("EPERM"), "{said}");
-    apply(
-        guest,
-        "[publisher.acme]\ncertificates = [\"stranger.pem\"]\n",
-    )?;
-    let after = runs
-        .expect_trusted(guest)
-        .and_then(|()| expect_trusted(guest, &new, &["bpf", "11"]))
-        .and_then(|()| expect_refused(guest, &old, &["bpf", "11"], "unknown-key"));
-    apply(guest, ACME_ONLY)?;
-    after
+    fallen.expect_refused(guest, reason)?;
+    stays.expect_trusted(guest)?;
+    ensure!(image(guest, stays.pid())?["lost_trust"].is_null());
+    expect_exec_refused(guest, &program, reason)?;
+    expect_trusted(guest, &other, CALL)?;
+
+    apply(guest, &both(""))?;
+    fallen.expect_refused(guest, reason)?;
+    ensure!(image(guest, fallen.pid())?["lost_trust"] == reason);
+    stays.expect_trusted(guest)?;
+    expect_trusted(guest, &program, CALL)
 }
 
-fn a_policy_that_is_none_changes_nothing(guest: &mut Guest) -> Result<()> {
-    let before = policy::status(guest)?["policy"].clone();
-    let mut loader = running(guest, "loader")?;
-    let place = format!("{CONFIGURATION}/none.toml");
-    for text in [
-        "",
-        "[publisher.acme]\n",
-        "[publisher.acme]\ncertificates = [\"none.pem\"]\n",
-        "[ceiling]\nmaps = [\"hsah\"]\n[publisher.acme]\ncertificates = [\"acme.pem\"]\n",
+fn a_refused_digest_ends_trust(guest: &mut Guest) -> Result<()> {
+    let policy = |_: &Path, digest: &str| both(&format!("[refused]\ndigests = [{digest:?}]\n"));
+    ends_trust(guest, policy, "revoked")
+}
+
+fn a_refused_key_ends_trust(guest: &mut Guest) -> Result<()> {
+    let policy = |program: &Path, _: &str| {
+        let key = key_of(program).unwrap_or_default();
+        both(&format!("[refused]\nkeys = [{key:?}]\n"))
+    };
+    ends_trust(guest, policy, "revoked")
+}
+
+fn a_refused_name_ends_trust(guest: &mut Guest) -> Result<()> {
+    let policy = |_: &Path, _: &str| both("[refused]\nnames = [\"probe\"]\n");
+    ends_trust(guest, policy, "revoked")
+}
+
+fn a_higher_minimum_ends_trust(guest: &mut Guest) -> Result<()> {
+    let policy = |_: &Path, _: &str| both("[minimum-version]\nprobe = 3\n");
+    ends_trust(guest, policy, "too-old")
+}
+
+fn a_key_that_goes_ends_trust(guest: &mut Guest) -> Result<()> {
+    let policy = |_: &Path, _: &str| {
+        let [next, globex] = [
+            publisher("acme", &[ACME_NEXT]),
+            publisher("globex", &[GLOBEX]),
+        ];
+        next + &globex
+    };
+    ends_trust(guest, policy, "unknown-key")
+}
+
+fn names_that_go_end_trust(guest: &mut Guest) -> Result<()> {
+    let policy = |_: &Path, _: &str| {
+        let globex = publisher("globex", &[GLOBEX]);
+        format!("{}loaders = [\"other\"]\n{globex}", acme(""))
+    };
+    ends_trust(guest, policy, "not-granted")
+}
+
+fn a_lower_ceiling_takes_the_right_alone(guest: &mut Guest) -> Result<()> {
+    apply(guest, &acme(""))?;
+    let program = loader(guest, "program", ACME, &Grant::ALL.to_toml())?;
+    let mut hashes = Running::start_with(guest, &program, "map hash", "map hash")?;
+    let second = loader(guest, "second", ACME, &Grant::ALL.to_toml())?;
+    let mut arrays = Running::start_with(guest, &second, "map hash", "map array")?;
+    hashes.expect_trusted(guest)?;
+    for table in ["ceiling", "publisher.acme.ceiling"] {
+        apply(guest, &acme(&format!("[{table}]\nmaps = [\"array\"]\n")))?;
+        let event = hashes.expect_refused(guest, "not-granted")?;
+        ensure!(
+            event["object"] == "map" && event["name"] == "hash",
+            "{event:#}"
+        );
+        arrays.expect_trusted(guest)?;
+        let record = image(guest, hashes.pid())?;
+        ensure!(
+            record["lost_trust"].is_null() && record["rights"]["maps"] == json!(["array"]),
+            "{record:#}"
+        );
+        apply(guest, &acme(""))?;
+        // A right is no trust: it is there while the policy has it.
+        hashes.expect_trusted(guest)?;
+        arrays.expect_trusted(guest)?;
+    }
+    Ok(())
+}
+
+fn own_code_that_was_used_and_is_taken_away_ends_trust(guest: &mut Guest) -> Result<()> {
+    apply(guest, &acme(""))?;
+    let program = loader(guest, "program", ACME, &Grant::ALL.to_toml())?;
+    let idle = loader(guest, "idle", ACME, &Grant::ALL.to_toml())?;
+    let mut used = Running::start(guest, &program, "anonymous-code bpf 11")?;
+    let mut unused = Running::start(guest, &idle, "bpf 11")?;
+    used.expect_trusted(guest)?;
+    apply(guest, &acme("[ceiling]\nabilities = [\"children\"]\n"))?;
+    let record = image(guest, used.pid())?;
+    ensure!(record["lost_trust"] == "writable-code", "{record:#}");
+    used.expect_refused(guest, "writable-code")?;
+    unused.expect_trusted(guest)?;
+    apply(guest, &acme(""))?;
+    used.expect_refused(guest, "writable-code")?;
+    expect_trusted(guest, &program, &words("anonymous-code bpf 11"))
+}
+
+/// As does one that shares the memory. A fork of one that has lost it has none.
+fn a_fork_made_before_loses_trust_too(guest: &mut Guest) -> Result<()> {
+    for line in [
+        "fork [ say ready until go bpf 11 ]",
+        "share [ say ready until go bpf 11 ]",
+        "thread [ say ready until go bpf 11 ]",
+        "say ready until go fork [ bpf 11 ]",
     ] {
-        fs::write(&place, text)?;
-        let output = guest.run(&["bpftrust", "policy", "apply", &place])?;
-        ensure!(output.status == 2, "{text:?}: {output}");
-        output.failure()?;
-    }
-    ensure!(policy::status(guest)?["policy"] == before);
-    loader.expect_trusted(guest)
-}
-
-/// `prctl()` of ours with anything that is no policy, and without the right.
-fn only_an_administrator_brings_a_policy(guest: &mut Guest) -> Result<()> {
-    let before = policy::status(guest)?["policy"].clone();
-    let said = guest.run(&[UNSIGNED, "bring-policy", "garbage", "process-name", "x"])?;
-    let said = said.success()?;
-    ensure!(
-        said == "bring-policy garbage: EINVAL\nprocess-name x: ok\n",
-        "{said}"
-    );
-    let line = "setuid 1000 bring-policy garbage process-name x";
-    let said = guest.run(&[&[UNSIGNED], &fixture::words(line)[..]].concat())?;
-    let said = said.success()?;
-    ensure!(
-        said.ends_with("bring-policy garbage: EPERM\nprocess-name x: ok\n"),
-        "{said}"
-    );
-    let line = "userns [ bring-policy garbage ]";
-    let said = guest.run(&[&[UNSIGNED], &fixture::words(line)[..]].concat())?;
-    let said = said.success()?;
-    ensure!(said == "bring-policy garbage: EPERM\n", "{said}");
-    ensure!(policy::status(guest)?["policy"] == before);
-    let output = Program::new("bpftrust")
-        .args(["policy", "apply"])
-        .by_user()
-        .run()?;
-    ensure!(output.failure()?.contains("only root"));
-    Ok(())
-}
-
-fn another_mode_takes_a_new_start(guest: &mut Guest) -> Result<()> {
-    let place = format!("{CONFIGURATION}/audit.toml");
-    fs::write(&place, format!("mode = \"audit\"\n{ACME_ONLY}"))?;
-    let output = guest.run(&["bpftrust", "policy", "apply", &place])?;
-    let said = output.failure()?;
-    ensure!(said.contains("started in mode enforce"), "{said}");
-    let output = guest.run(&["bpftrust", "policy", "apply", "--audit"])?;
-    let said = output.failure()?;
-    ensure!(said.contains("started in mode enforce"), "{said}");
-    expect_refused(
-        guest,
-        std::path::Path::new(UNSIGNED),
-        &["bpf", "11"],
-        "no-signature",
-    )
-}
-
-/// What a policy takes away is only said, and comes back with it.
-fn in_audit_mode_no_policy_takes_trust(guest: &mut Guest) -> Result<()> {
-    let path = loader(guest, ACME, "victim", &grant("victim", 1))?;
-    let place = format!("{CONFIGURATION}/audited.toml");
-    let mark = Events::mark(guest)?;
-    let line = "bpf 11 until refused bpf 12 until allowed bpf 13 until never";
-    let mut process = guest.start(Program::new(&path).args(fixture::words(line)))?;
-    guest.wait_until_says(&mut process, "bpf 11: ok")?;
-    let apply = |policy: &str| {
-        fs::write(&place, policy)?;
-        guest
-            .run(&["bpftrust", "policy", "apply", "--audit", &place])?
-            .success()
-    };
-    apply(&format!("{ACME_ONLY}[refused]\nnames = [\"victim\"]\n"))?;
-    guest.write("refused", "")?;
-    guest.wait_until_says(&mut process, "bpf 12: ")?;
-    apply(ACME_ONLY)?;
-    guest.write("allowed", "")?;
-    guest.wait_until_says(&mut process, "bpf 13: ")?;
-    let executable = path.to_str().context("a path of ASCII")?;
-    let event = |command, outcome| {
-        [
-            ("executable", executable),
-            ("command", command),
-            ("outcome", outcome),
-        ]
-    };
-    mark.expect(guest, &event("prog-get-next-id", "allowed"))?;
-    let said = mark.expect(guest, &event("map-get-next-id", "would-deny"))?;
-    ensure!(said["reason"] == "revoked", "{said:#}");
-    mark.expect(guest, &event("prog-get-fd-by-id", "allowed"))?;
-    Ok(())
-}
-
-fn audit(guest: &mut Guest) -> Result<()> {
-    fixture::configure(guest)?;
-    guest.run(&["bpftrust", "enforce", "--audit"])?.success()?;
-    Ok(())
-}
-
-/// Neither keyrings nor keys of policies that are gone.
-fn many_changes_leave_nothing_behind(guest: &mut Guest) -> Result<()> {
-    let keyrings = || -> Result<usize> {
-        let keys = fs::read_to_string("/proc/keys").context("cannot read /proc/keys")?;
-        Ok(keys
-            .lines()
-            .filter(|line| line.contains("bpftrust"))
-            .count())
-    };
-    apply(guest, ACME_ONLY)?;
-    let settled = || {
-        guest.wait_for(
-            "the end of old keyrings",
-            std::time::Duration::from_secs(20),
-            // The keyring, the ring of the one key, the key.
-            || Ok((keyrings()? <= 3).then_some(())),
-        )
-    };
-    settled()?;
-    let keys = policy::status(guest)?["keys"].clone();
-    for _ in 0..10 {
-        apply(guest, ACME_ONLY)?;
-    }
-    settled()?;
-    let after = policy::status(guest)?["keys"].clone();
-    ensure!(after.as_array().map(Vec::len) == keys.as_array().map(Vec::len));
-    let shown = guest
-        .shell("wc -c < /sys/fs/bpf/bpftrust/keys")?
-        .success()?;
-    ensure!(shown.trim() == "616", "more than one key: {shown}");
-    Ok(())
-}
-
-fn a_hundred_thousand_digests_can_be_refused(guest: &mut Guest) -> Result<()> {
-    use std::fmt::Write;
-    let path = guest.copy(UNSIGNED, "victim")?;
-    let mut content = fs::read(&path)?;
-    content.extend(b"one of many");
-    fs::write(&path, content)?;
-    fixture::sign_with_grant(guest, ACME, &path, &grant("victim", 1))?;
-    let mut victim = Running::start(guest, &path, "")?;
-    let mut other = running(guest, "other")?;
-    let mut digests = digest(guest, &path)? + "\n";
-    for number in 0..99_999_u64 {
-        writeln!(
-            digests,
-            "sha256:{:064x}",
-            number.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+        apply(guest, &acme(""))?;
+        let program = loader(guest, "program", ACME, &Grant::ALL.of("probe", 2))?;
+        let _ = std::fs::remove_file("go");
+        let actions = words(line);
+        let mut running = guest.start(
+            crate::process::Program::new(&program)
+                .args(["bpf", "11"])
+                .args(actions),
         )?;
+        guest.wait_until_says(&mut running, "ready")?;
+        apply(guest, &acme("[refused]\nnames = [\"probe\"]\n"))?;
+        let mark = Events::mark(guest)?;
+        guest.write("go", "")?;
+        guest
+            .wait_until_says(&mut running, "bpf 11: EPERM")
+            .context(line)?;
+        mark.expect(guest, &[("action", "bpf"), ("reason", "revoked")])?;
     }
-    fs::write(format!("{CONFIGURATION}/many.txt"), digests)?;
-    let start = std::time::Instant::now();
-    let many = format!("{ACME_ONLY}[refused]\ndigests-file = \"many.txt\"\n");
-    let said = apply(guest, &many)?;
-    let took = start.elapsed();
-    let refused = victim
-        .expect_lost(guest, "revoked")
-        .and_then(|()| other.expect_trusted(guest));
-    apply(guest, ACME_ONLY)?;
-    refused.with_context(|| format!("after {} ms", took.as_millis()))?;
-    ensure!(said.contains("100000 rules"), "{said}");
+    apply(guest, &acme(""))
+}
+
+/// An owner keeps the name by which he made something.
+fn a_publishers_new_name_leaves_trust(guest: &mut Guest) -> Result<()> {
+    apply(guest, &acme(""))?;
+    let program = loader(guest, "program", ACME, &Grant::ALL.of("probe", 2))?;
+    let mut running = Running::start(guest, &program, MAKES)?;
+    apply(guest, &publisher("renamed", &[ACME]))?;
+    running.expect_trusted(guest)?;
+    let entry = loader_entry(guest, "acme", Some("probe"))?.context("no such loader")?;
+    ensure!(objects(&entry, running.pid()).len() == 2, "{entry:#}");
+    apply(guest, &acme(""))?;
+    running.expect_trusted(guest)
+}
+
+/// Executes a file over and over while its key is in the policy; every one of
+/// these may call.
+fn execute_while(program: &Path, phase: &AtomicUsize, until: usize) -> Result<usize> {
+    let mut times = 0;
+    loop {
+        let said = probe(program, CALL)?.success()?;
+        // Read after the call: a later phase may refuse it.
+        ensure!(
+            said == "bpf 11: ok\n",
+            "refused in phase {}: {said}",
+            phase.load(Ordering::SeqCst)
+        );
+        times += 1;
+        if phase.load(Ordering::SeqCst) >= until {
+            return Ok(times);
+        }
+    }
+}
+
+fn keys_follow_each_other_without_a_refusal(guest: &mut Guest) -> Result<()> {
+    let old = publisher("acme", &[ACME]);
+    let overlap = publisher("acme", &[ACME, ACME_NEXT]);
+    let new = publisher("acme", &[ACME_NEXT]);
+    apply(guest, &old)?;
+    let by_old = loader(guest, "by-old", ACME, &Grant::ALL.of("probe", 1))?;
+    let by_new = loader(guest, "by-new", ACME_NEXT, &Grant::ALL.of("probe", 1))?;
+    expect_exec_refused(guest, &by_new, "unknown-key")?;
+    let mut stays = Running::start(guest, &by_old, "bpf 11")?;
+    let phase = AtomicUsize::new(0);
+    let again = |policy: &str| -> Result<()> {
+        for _ in 0..6 {
+            apply(guest, policy)?;
+        }
+        Ok(())
+    };
+    // The main thread must not leave before the phases end, whatever fails.
+    let (of_old, of_new) = std::thread::scope(|scope| -> Result<(usize, usize)> {
+        let first = scope.spawn(|| execute_while(&by_old, &phase, 1));
+        let changed = again(&old).and_then(|()| again(&overlap));
+        phase.store(1, Ordering::SeqCst);
+        let of_old = join(first)?;
+        changed?;
+        let second = scope.spawn(|| execute_while(&by_new, &phase, 2));
+        let changed = again(&overlap).and_then(|()| again(&new));
+        phase.store(2, Ordering::SeqCst);
+        let of_new = join(second)?;
+        changed?;
+        Ok((of_old, of_new))
+    })?;
+    ensure!(of_old > 3 && of_new > 3, "only {of_old} and {of_new} execs");
+    stays.expect_refused(guest, "unknown-key")?;
+    expect_exec_refused(guest, &by_old, "unknown-key")?;
+    expect_trusted(guest, &by_new, CALL)
+}
+
+fn join<T>(thread: std::thread::ScopedJoinHandle<'_, Result<T>>) -> Result<T> {
+    match thread.join() {
+        Ok(result) => result,
+        Err(_) => bail!("a thread panicked"),
+    }
+}
+
+/// Of two that are brought at once, one may be told to try again; what is then
+/// in force is all of one, and its keys are there.
+fn policies_at_once_are_whole(guest: &mut Guest) -> Result<()> {
+    let files: [(Key, &str); 2] = [(ACME, "one"), (GLOBEX, "two")];
+    let mut programs = Vec::new();
+    for (key, name) in files {
+        programs.push(loader(guest, name, key, &Grant::ALL.of(name, 0))?);
+        guest.write(&format!("{name}.toml"), publisher(name, &[key]))?;
+    }
+    let mut number = policy_number(guest)?;
+    for round in 0..10 {
+        let outputs = std::thread::scope(|scope| -> Result<Vec<_>> {
+            let guest = &*guest;
+            let threads = files.map(|(_, name)| {
+                scope.spawn(move || {
+                    let path = format!("{name}.toml");
+                    guest.run(&["bpftrust", "policy", "apply", &path])
+                })
+            });
+            threads.into_iter().map(join).collect()
+        })?;
+        let done = outputs.iter().filter(|output| output.status == 0).count();
+        ensure!(done > 0, "round {round}: {outputs:#?}");
+        for output in outputs.iter().filter(|output| output.status != 0) {
+            ensure!(output.status == 2, "{output}");
+        }
+        let status = status(guest)?;
+        number += u64::try_from(done)?;
+        ensure!(status["policy"] == number, "round {round}: {status:#}");
+        let keys = status["keys"].as_array().context("no keys")?;
+        ensure!(keys.len() == 1, "round {round}: {keys:#?}");
+        let first = keys[0]["publisher"] == "one";
+        for (program, is_trusted) in [(&programs[0], first), (&programs[1], !first)] {
+            if is_trusted {
+                expect_trusted(guest, program, CALL)?;
+            } else {
+                expect_exec_refused(guest, program, "unknown-key")?;
+            }
+        }
+    }
+    apply(guest, &acme(""))
+}
+
+fn policy_number(guest: &Guest) -> Result<u64> {
+    status(guest)?["policy"].as_u64().context("no number")
+}
+
+fn every_change_is_an_event(guest: &mut Guest) -> Result<()> {
+    let mark = Events::mark(guest)?;
+    let number = policy_number(guest)?;
+    apply(guest, &acme(""))?;
+    mark.expect(guest, &[("action", "policy"), ("outcome", "allowed")])?;
+    ensure!(policy_number(guest)? == number + 1);
+    let mark = Events::mark(guest)?;
+    ensure!(try_apply(guest, "no policy")?.status == 2);
+    mark.expect_none(guest, &[("action", "policy")])?;
+    ensure!(policy_number(guest)? == number + 1);
     Ok(())
 }
