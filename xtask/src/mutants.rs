@@ -4,12 +4,14 @@
 //! test made for that rule fails. First the same tests must pass on the sources
 //! as they are, or a failure would say nothing.
 
+mod policies;
 mod rights;
 mod rules;
 
 use crate::{setup, vm, workspace};
 use anyhow::{Context, Result, bail, ensure};
 use bpftrust_vm::initramfs::Extra;
+use bpftrust_vm::log;
 use bpftrust_vm::protocol::{Outcome, SETUP_FAILED};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -99,9 +101,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         match failed.map(|mut failed| failed.remove(&mutant.test)) {
             // One that can't be built or loaded says nothing about the tests.
             Err(error) => println!("NOT TRIED: {error:#}"),
-            Ok(Some(message)) if message.starts_with(SETUP_FAILED) => {
-                println!("NOT TRIED: {message}");
-            }
+            Ok(Some(message)) if was_not_tried(&message) => println!("NOT TRIED: {message}"),
             Ok(None) => println!("NOT NOTICED by {}", mutant.test),
             Ok(Some(message)) => {
                 let what = message.trim().lines().next().unwrap_or_default();
@@ -126,6 +126,11 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     })
 }
 
+/// Does a test that failed so say nothing about what it tests?
+fn was_not_tried(message: &str) -> bool {
+    message.starts_with(SETUP_FAILED) || log::rejection(message).is_some()
+}
+
 fn sources() -> PathBuf {
     workspace::root().join("bpf")
 }
@@ -134,6 +139,7 @@ fn mutants() -> Result<Vec<Mutant>> {
     let mut mutants: Vec<Mutant> = rules::RULES
         .iter()
         .chain(rights::RULES)
+        .chain(policies::RULES)
         .map(|&(name, file, from, to, test)| Mutant {
             name: name.to_owned(),
             file,

@@ -197,7 +197,8 @@ pub const RULES: &[Rule] = &[
         "policy.h",
         "\t\treturn standing->reason ?: BT_REASON_RESOURCES;",
         "\t\treturn BT_REASON_NONE;",
-        "exec::an_unsigned_copy_has_no_signature",
+        // Where starting is part of the test: `enforce` itself tries it out.
+        "enforce::enforcement_survives_who_started_it",
     ),
     (
         "commands that are not known are open",
