@@ -233,8 +233,12 @@ static __always_inline struct standing entitled_current(void)
 {
 	struct standing standing = standing_of_current();
 
-	if (is_trusted(&standing))
+	if (is_trusted(&standing)) {
+		/* A fork's record is its parent's until it asks for itself. */
+		if (!standing.image->generation)
+			standing.image->pid = bpf_get_current_pid_tgid() >> 32;
 		standing.reason = refresh(standing.image, &standing.rights);
+	}
 	return standing;
 }
 
