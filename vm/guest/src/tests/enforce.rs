@@ -3,6 +3,7 @@
 use crate::fixture::{self, ACME, ANY_COMMAND, CONFIGURATION, Events};
 use crate::fixture::{expect_refused, expect_trusted, signed_probe};
 use crate::guest::Guest;
+use crate::policy::status;
 use crate::process::Program;
 use crate::registry::{Group, RunsOn};
 use crate::test;
@@ -75,11 +76,6 @@ fn expect_nothing_left(guest: &Guest) -> Result<()> {
 
 fn expect_unsigned_refused(guest: &Guest) -> Result<()> {
     expect_refused(guest, Path::new(PROBE), CALL, "no-signature")
-}
-
-fn status(guest: &Guest) -> Result<Value> {
-    let said = guest.run(&["bpftrust", "status", "--json"])?.success()?;
-    serde_json::from_str(&said).with_context(|| format!("not JSON: {said}"))
 }
 
 fn a_second_enforce_changes_nothing(guest: &mut Guest) -> Result<()> {
