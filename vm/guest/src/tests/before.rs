@@ -4,6 +4,7 @@
 use crate::fixture::{self, ANY_COMMAND, Events};
 use crate::fixture::{ACME, sign, signed_probe};
 use crate::guest::Guest;
+use crate::policy;
 use crate::process::{Background, Program};
 use crate::registry::{Group, RunsOn};
 use crate::test;
@@ -246,8 +247,7 @@ fn an_adopted_process_is_trusted_and_shown(guest: &mut Guest) -> Result<()> {
         "{output}"
     );
 
-    let status = guest.run(&["bpftrust", "status", "--json"])?.success()?;
-    let status: Value = serde_json::from_str(&status)?;
+    let status = policy::status(guest)?;
     let images = status["images"].as_array().context("images")?;
     ensure!(images.len() == 1, "{status}");
     ensure!(

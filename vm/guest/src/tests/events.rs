@@ -3,6 +3,7 @@
 use crate::fixture::{self, ANY_COMMAND, Events, STRANGER};
 use crate::fixture::{expect_refused, probe, sign, signed_probe};
 use crate::guest::Guest;
+use crate::policy;
 use crate::process::Program;
 use crate::registry::{Group, RunsOn};
 use crate::test;
@@ -117,8 +118,7 @@ fn what_is_allowed_tells_by_whom_it_is_signed(guest: &mut Guest) -> Result<()> {
     let path = file.to_str().context("a path of ASCII")?;
     let digest = guest.run(&["fsverity", "measure", "probe"])?.success()?;
     let digest = digest.split(' ').next().context("a digest")?;
-    let status = guest.run(&["bpftrust", "status", "--json"])?.success()?;
-    let status: Value = serde_json::from_str(&status)?;
+    let status = policy::status(guest)?;
     let key = status["keys"][0]["key"].as_str().context("a key")?;
     let mark = Events::mark(guest)?;
     let words = ["pid", "bpf", ANY_COMMAND, "bpf", ANY_COMMAND];
@@ -308,8 +308,7 @@ fn overwritten_events_are_counted_and_shown(guest: &mut Guest) -> Result<()> {
         first.starts_with("--- ") && first.contains(" events lost"),
         "{first}"
     );
-    let status = guest.run(&["bpftrust", "status", "--json"])?.success()?;
-    let status: Value = serde_json::from_str(&status)?;
+    let status = policy::status(guest)?;
     ensure!(
         status["refusals"]["no-signature"].as_u64() >= Some(5001),
         "{status}"
@@ -370,8 +369,7 @@ fn status_says_that_it_only_audits(guest: &mut Guest) -> Result<()> {
     let text = guest.run(&["bpftrust", "status"])?.success()?;
     ensure!(text.starts_with("audit only: nothing is refused"), "{text}");
     ensure!(text.contains("would have refused: "), "{text}");
-    let status = guest.run(&["bpftrust", "status", "--json"])?.success()?;
-    let status: Value = serde_json::from_str(&status)?;
+    let status = policy::status(guest)?;
     ensure!(status["mode"] == "audit", "{status}");
     Ok(())
 }

@@ -4,6 +4,7 @@
 use crate::envelope;
 use crate::fixture::{self, ACME, ANY_COMMAND, Events, STRANGER};
 use crate::guest::Guest;
+use crate::policy;
 use crate::registry::{Group, RunsOn};
 use crate::test;
 use anyhow::{Context, Result, bail, ensure};
@@ -117,8 +118,7 @@ fn check_one(labelled: &Labelled) -> Result<()> {
 
 /// Programs that the guard has records of, and what it had no room for.
 fn accounts(guest: &Guest) -> Result<(usize, u64, u64)> {
-    let status = guest.run(&["bpftrust", "status", "--json"])?.success()?;
-    let status: serde_json::Value = serde_json::from_str(&status)?;
+    let status = policy::status(guest)?;
     let count = |name: &str| status[name].as_u64().context("not a number");
     let images = status["images"].as_array().context("no list of images")?;
     Ok((images.len(), count("starved")?, count("lost_events")?))

@@ -5,6 +5,7 @@ use crate::fixture::{
     self, Events, UNSIGNED, expect_refused, expect_trusted, probe, signed_probe, words,
 };
 use crate::guest::Guest;
+use crate::policy;
 use crate::process::Program;
 use crate::registry::{Group, RunsOn};
 use crate::test;
@@ -227,8 +228,7 @@ fn executing_itself_is_decided_anew(guest: &mut Guest) -> Result<()> {
 
 /// The records of address spaces that there are.
 fn images(guest: &Guest) -> Result<Vec<Value>> {
-    let status = guest.run(&["bpftrust", "status", "--json"])?.success()?;
-    let status: Value = serde_json::from_str(&status).context("not JSON")?;
+    let status = policy::status(guest)?;
     Ok(status["images"].as_array().context("no images")?.clone())
 }
 
