@@ -2,6 +2,7 @@
 //! test here: refused to the unsigned, allowed to the signed.
 
 use crate::fixture::{self, Events, UNSIGNED};
+use crate::grant::Grant;
 use crate::guest::Guest;
 use crate::registry::{Group, RunsOn, Test};
 use crate::test;
@@ -87,7 +88,13 @@ pub const GROUP: Group = Group {
 fn setup(guest: &mut Guest) -> Result<()> {
     fixture::enforce(guest)?;
     fs::copy(UNSIGNED, SIGNED).context("cannot copy the probe")?;
-    fixture::sign(guest, fixture::ACME, Path::new(SIGNED))
+    // Tokens are in no default grant.
+    fixture::sign_with_grant(
+        guest,
+        fixture::ACME,
+        Path::new(SIGNED),
+        &Grant::ALL.to_toml(),
+    )
 }
 
 /// The unsigned probe's call is refused by the guard; the signed one's gets
