@@ -154,7 +154,7 @@ fn mutants() -> Result<Vec<Mutant>> {
         let from = "	ask(&decision, &standing, BT_OBJECT_COMMAND, command);";
         mutants.push(Mutant {
             name: format!("the row of {name} is open"),
-            file: "guard.bpf.c",
+            file: "hooks_bpf.h",
             from: from.to_owned(),
             to: format!("	if (command == {number})\n		return 0;\n{from}"),
             test: format!("table::{}", name.to_lowercase()),

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use libbpf_rs::btf::types::Func;
 use libbpf_rs::btf::{Btf, TypeId};
 use libbpf_rs::query::ProgInfoIter;
-use libbpf_rs::skel::{OpenSkel, SkelBuilder};
+use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
 use libbpf_rs::{Link, MapCore, MapFlags, MapHandle, ProgramInput};
 use rustix::fs::{FlockOperation, flock, statfs};
 use rustix::io::Errno;
@@ -219,24 +219,8 @@ fn start(pins: &Pins, policy: &Policy, mode: Mode, adopted: &[Adopted]) -> Resul
     pins.create()?;
     attach(&guard, pins)?;
     // From here on user space can't write them, whoever gets hold of one.
-    for map in [
-        &guard.maps.state,
-        &guard.maps.keys,
-        &guard.maps.tasks,
-        &guard.maps.images,
-        &guard.maps.adopted,
-        &guard.maps.events,
-        &guard.maps.verdicts,
-        &guard.maps.scratches,
-        &guard.maps.publishers,
-        &guard.maps.rules,
-        &guard.maps.policies,
-        &guard.maps.incomings,
-        &guard.maps.objects,
-        &guard.maps.kfuncs,
-        &guard.maps.seen,
-    ] {
-        MapHandle::try_from(map)
+    for map in guard.object().maps().filter(|map| is_table(map.name())) {
+        MapHandle::try_from(&map)
             .and_then(|handle| handle.freeze())
             .map_err(kernel("freeze map", map.name().to_string_lossy()))?;
     }
@@ -335,32 +319,22 @@ fn attach(guard: &GuardSkel<'_>, pins: &Pins) -> Result<()> {
             .map_err(kernel("attach", &*name))?;
         pin(link, &pins.view(view))?;
     }
-    let hooks: [_; HOOKS.len()] = [
-        &progs.bt_fork,
-        &progs.bt_exit,
-        &progs.bt_setxattr,
-        &progs.bt_removexattr,
-        &progs.bt_mmap,
-        &progs.bt_mprotect,
-        &progs.bt_trace,
-        &progs.bt_traceme,
-        &progs.bt_map_end,
-        &progs.bt_load_end,
-        &progs.bt_map,
-        &progs.bt_load,
-        &progs.bt_ioctl,
-        &progs.bt_ioctl32,
-        &progs.bt_netlink,
-        &progs.bt_prctl,
-        &progs.bt_exec,
-        &progs.bt_bpf,
-    ];
-    for (name, program) in HOOKS.into_iter().zip(hooks) {
-        debug_assert_eq!(program.name(), name);
+    for name in HOOKS {
+        let program = guard
+            .object()
+            .progs_mut()
+            .find(|program| program.name() == name)
+            .expect("every hook is a program of the object");
         let link = program.attach_lsm().map_err(kernel("attach", name))?;
         pin(link, &pins.hook(name))?;
     }
     Ok(())
+}
+
+/// Whether a map is one of ours by name, not a section of the object's data:
+/// `.rodata` is frozen by libbpf, `.bss` holds nothing that anybody reads.
+fn is_table(name: &OsStr) -> bool {
+    !name.as_bytes().contains(&b'.')
 }
 
 fn pin(mut link: Link, path: &std::path::Path) -> Result<()> {
@@ -377,5 +351,25 @@ pub(crate) fn kernel(
         operation,
         thing,
         source,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use libbpf_rs::ProgramType;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn every_lsm_program_is_a_hook() {
+        let mut storage = MaybeUninit::uninit();
+        let open = GuardSkelBuilder::default().open(&mut storage).unwrap();
+        let programs: BTreeSet<_> = open
+            .open_object()
+            .progs()
+            .filter(|program| program.prog_type() == ProgramType::Lsm)
+            .map(|program| program.name().to_owned())
+            .collect();
+        assert_eq!(programs, HOOKS.map(OsString::from).into());
     }
 }

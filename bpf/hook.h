@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/*
+ * What every hook is made of: whether it decides yet, its arguments, one
+ * question or more, and the answer no.
+ */
+#ifndef BPFTRUST_HOOK_H
+#define BPFTRUST_HOOK_H
+
+/*
+ * How a hook says no. The return value is a constant in its own basic block:
+ * 6.12's verifier takes no other shape for certain (it wants the range of what
+ * an LSM program returns).
+ */
+#define DENY_BLOCK()                 \
+	do {                         \
+		asm volatile("" ::); \
+		return -EPERM;       \
+	} while (0)
+
+/* Nothing is decided before the tasks that run already were marked. */
+static __always_inline bool armed(void)
+{
+	struct bt_state *guard = guard_state();
+
+	return guard && *(volatile u64 *)&guard->started;
+}
+
+static __always_inline u64 argument(void *ctx, u32 index)
+{
+	u64 value = 0;
+
+	bpf_get_func_arg(ctx, index, &value);
+	return value;
+}
+
+/* Reports a refusal, if @decision is one. In audit mode nothing is refused. */
+static __always_inline bool refuse(struct decision *decision, struct bt_image *image)
+{
+	if (decision->reason == BT_REASON_NONE)
+		return false;
+	decision->outcome = BT_OUTCOME_DENIED;
+	report(decision, image);
+	return !audit;
+}
+
+/* Asks for one right more, unless one was refused already. */
+static __always_inline void ask(struct decision *decision, const struct standing *standing,
+				u32 object, u32 number)
+{
+	if (decision->reason != BT_REASON_NONE)
+		return;
+	decision->reason = decide(standing, object, number);
+	/* A reason against all of it is not about this one right. */
+	if (decision->reason == BT_REASON_NONE || standing->reason != BT_REASON_NONE)
+		return;
+	decision->object = object;
+	decision->number = number;
+}
+
+#endif

@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/*
+ * bpf(), and the programs and maps that come of it.
+ */
+#ifndef BPFTRUST_HOOKS_BPF_H
+#define BPFTRUST_HOOKS_BPF_H
+
+/* Reports an allowed command once per image: a map is read often. */
+static __always_inline void report_allowed(struct bt_image *image, u32 command)
+{
+	struct decision decision = {
+		.action = BT_ACTION_BPF,
+		.outcome = BT_OUTCOME_ALLOWED,
+		.subject = command,
+	};
+	u64 bit = 1ULL << (command & 63);
+
+	if (!(__sync_fetch_and_or(&image->reported, bit) & bit))
+		report(&decision, image);
+}
+
+SEC("lsm/bpf")
+int BPF_PROG(bt_bpf, int command)
+{
+	struct decision decision = { .action = BT_ACTION_BPF, .subject = command };
+	struct standing standing;
+	u32 attach;
+
+	if (!armed())
+		return 0;
+	standing = entitled_current();
+	ask(&decision, &standing, BT_OBJECT_COMMAND, command);
+	attach = attach_of(command, argument(ctx, 1));
+	if (attach != ATTACHES_NOTHING && !is_freplace(&standing.rights, command, attach))
+		ask(&decision, &standing, BT_OBJECT_ATTACH, attach);
+	if (command == BT_COMMAND_TOKEN_CREATE)
+		ask(&decision, &standing, BT_OBJECT_ABILITY, BT_ABILITY_DELEGATE);
+	if (refuse(&decision, standing.image))
+		DENY_BLOCK();
+	if (decision.reason == BT_REASON_NONE && standing.image)
+		report_allowed(standing.image, command);
+	return 0;
+}
+
+/*
+ * The type of a map, also of those that are to be inside it. A struct_ops map
+ * without a link attaches by being written to (kernel/bpf/bpf_struct_ops.c).
+ */
+SEC("lsm/bpf_map_create")
+int BPF_PROG(bt_map, struct bpf_map *map)
+{
+	struct decision decision = { .action = BT_ACTION_BPF, .subject = BT_COMMAND_MAP_CREATE };
+	struct standing standing;
+	struct bpf_map *inner;
+
+	if (!armed())
+		return 0;
+	standing = entitled_current();
+	ask(&decision, &standing, BT_OBJECT_MAP, map->map_type);
+	inner = BPF_CORE_READ(map, inner_map_meta);
+	if (inner)
+		ask(&decision, &standing, BT_OBJECT_MAP, BPF_CORE_READ(inner, map_type));
+	if (map->map_type == BPF_MAP_TYPE_STRUCT_OPS && !(map->map_flags & BPF_F_LINK))
+		ask(&decision, &standing, BT_OBJECT_ATTACH, BPF_STRUCT_OPS);
+	if (decision.reason == BT_REASON_NONE && standing.image &&
+	    !own(argument(ctx, 0), BT_OBJECT_MAP, map->map_type, standing.image))
+		decision.reason = BT_REASON_RESOURCES;
+	if (refuse(&decision, standing.image))
+		DENY_BLOCK();
+	return 0;
+}
+
+/*
+ * The type of a program, what it is to be attached to where it says so, and
+ * what it can do. For struct_ops the number in expected_attach_type is that of
+ * a member (kernel/bpf/verifier.c, check_struct_ops_btf_id).
+ */
+SEC("lsm/bpf_prog_load")
+int BPF_PROG(bt_load, struct bpf_prog *prog)
+{
+	struct decision decision = { .action = BT_ACTION_BPF, .subject = BT_COMMAND_PROG_LOAD };
+	u32 type = prog->type, attach = prog->expected_attach_type;
+	struct standing standing;
+	u64 abilities;
+
+	if (!armed())
+		return 0;
+	standing = entitled_current();
+	ask(&decision, &standing, BT_OBJECT_PROGRAM, type);
+	if (attach && type != BPF_PROG_TYPE_STRUCT_OPS)
+		ask(&decision, &standing, BT_OBJECT_ATTACH, attach);
+	if (decision.reason == BT_REASON_NONE) {
+		abilities = program_takes(prog, argument(ctx, 0));
+		for (u32 i = 0; i <= BT_ABILITY_OTHER_KFUNCS; i++)
+			if (has(abilities, i))
+				ask(&decision, &standing, BT_OBJECT_ABILITY, i);
+	}
+	if (decision.reason == BT_REASON_NONE && standing.image &&
+	    !own((u64)prog->aux, BT_OBJECT_PROGRAM, type, standing.image))
+		decision.reason = BT_REASON_RESOURCES;
+	if (refuse(&decision, standing.image))
+		DENY_BLOCK();
+	return 0;
+}
+
+SEC("lsm/bpf_map_free")
+int BPF_PROG(bt_map_end, struct bpf_map *map)
+{
+	u64 address = argument(ctx, 0);
+
+	bpf_map_delete_elem(&objects, &address);
+	return 0;
+}
+
+SEC("lsm/bpf_prog_free")
+int BPF_PROG(bt_load_end, struct bpf_prog *prog)
+{
+	u64 address = (u64)prog->aux;
+
+	bpf_map_delete_elem(&objects, &address);
+	return 0;
+}
+
+#endif
