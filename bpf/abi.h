@@ -83,6 +83,7 @@ enum bt_ability {
 	BT_ABILITY_OWN_CODE,	    /* executable memory that is no file's: a JIT */
 	BT_ABILITY_DELEGATE,	    /* BPF tokens */
 	BT_ABILITY_CHILDREN,	    /* a fork keeps trust */
+	BT_ABILITY_INSPECT,	    /* it itself reads objects of others */
 };
 
 /* What a signature lets a loader do. */
@@ -129,6 +130,7 @@ enum bt_reason {
 	BT_REASON_EXPIRED,	    /* the grant's not-after has passed */
 	BT_REASON_TOO_OLD,	    /* a higher version is required, or was seen */
 	BT_REASON_REVOKED,	    /* the policy refuses its digest, key or name */
+	BT_REASON_NOT_OWNER,	    /* the object is another's */
 };
 
 /* What an event is about. */
@@ -139,10 +141,12 @@ enum bt_action {
 	BT_ACTION_TRACE,    /* somebody reached for a trusted process */
 	BT_ACTION_ATTACH,   /* a program was attached without bpf() */
 	BT_ACTION_POLICY,   /* another policy took effect */
+	BT_ACTION_OBJECT,   /* somebody reached for a program, map, link or token */
 };
 
 /* What a right is asked for: which of the sets of struct bt_rights, and so what
- * the number beside it means. */
+ * the number beside it means. Or an object that somebody reached for, with its
+ * type as number. */
 enum bt_object {
 	BT_OBJECT_NONE,
 	BT_OBJECT_COMMAND,
@@ -150,6 +154,9 @@ enum bt_object {
 	BT_OBJECT_MAP,
 	BT_OBJECT_ATTACH,
 	BT_OBJECT_ABILITY,
+	BT_OBJECT_LINK,
+	BT_OBJECT_BTF,
+	BT_OBJECT_TOKEN,
 };
 
 enum bt_outcome {
@@ -191,7 +198,8 @@ struct bt_event {
 	__u32 pid;	/* thread group, as the initial PID namespace has it */
 	__u32 tid;
 	__u32 uid;
-	__u32 target;		 /* BT_ACTION_TRACE: the pid reached for */
+	__u32 target;		 /* BT_ACTION_TRACE: the pid reached for;
+				    BT_ACTION_OBJECT: the object's id */
 	__u32 command;		 /* BT_ACTION_BPF: enum bpf_cmd */
 	__u8 action;		 /* enum bt_action */
 	__u8 outcome;		 /* enum bt_outcome */
@@ -224,18 +232,30 @@ struct bt_image {
 	__u8 publisher[BT_NAME_SIZE]; /* who signed, as the policy called him then */
 	struct bt_grant grant;
 	struct bt_rights rights; /* in effect */
+	__u8 inspects;		 /* has a descriptor of another's object */
+	__u8 reserved[7];
 };
 
-/* A program or map that a trusted process made, as readers are shown it. */
+/* An object that a trusted process made, as readers are shown it. */
 struct bt_owned {
 	__u32 id;		      /* BPF's own; 0 while it has none */
-	__u16 object;		      /* enum bt_object: PROGRAM or MAP */
+	__u16 object;		      /* enum bt_object: PROGRAM, MAP or TOKEN */
 	__u16 reserved;		      /* 0 */
 	__u32 type;		      /* enum bpf_prog_type or bpf_map_type */
 	__u32 pid;		      /* thread group that made it */
 	__u8 label[BT_COMM_SIZE];     /* its name in the kernel */
 	__u8 publisher[BT_NAME_SIZE]; /* the owner: who signed the loader, */
 	__u8 loader[BT_NAME_SIZE];    /* and the name that he gave it */
+};
+
+/*
+ * prctl(BT_PRCTL_EVICT, owner, size): the calling thread may from now on take
+ * away the pins of this owner's objects, and no other's. Answers as
+ * BT_PRCTL_POLICY does.
+ */
+struct bt_owner {
+	__u8 publisher[BT_NAME_SIZE];
+	__u8 loader[BT_NAME_SIZE];
 };
 
 /* ---- the policy, as user space hands it to the kernel side ------------- */
@@ -246,6 +266,7 @@ struct bt_owned {
  */
 enum bt_handover {
 	BT_PRCTL_POLICY = 0x62707400, /* "bpt" */
+	BT_PRCTL_EVICT = 0x62707401,
 	BT_POLICY_MAGIC = 0x4c4f5042, /* "BPOL" */
 	BT_POLICY_FORM = 1,
 };
@@ -356,8 +377,9 @@ _Static_assert(sizeof(struct bt_digest) == 68, "bt_digest is packed");
 _Static_assert(sizeof(struct bt_event) % 8 == 0, "bt_event is packed");
 _Static_assert(sizeof(struct bt_rights) == 48, "bt_rights is packed");
 _Static_assert(sizeof(struct bt_grant) == 104, "bt_grant is packed");
-_Static_assert(sizeof(struct bt_image) == 320, "bt_image is packed");
+_Static_assert(sizeof(struct bt_image) == 328, "bt_image is packed");
 _Static_assert(sizeof(struct bt_owned) == 96, "bt_owned is packed");
+_Static_assert(sizeof(struct bt_owner) == 64, "bt_owner is packed");
 _Static_assert(sizeof(struct bt_policy) == 128, "bt_policy is packed");
 _Static_assert(sizeof(struct bt_publisher) == 88, "bt_publisher is packed");
 _Static_assert(sizeof(struct bt_key) == 616, "bt_key is packed");

@@ -10,6 +10,8 @@
 /* Where union bpf_attr has them (include/uapi/linux/bpf.h). */
 #define ATTR_ATTACH_TYPE 8 /* of LINK_CREATE, PROG_ATTACH, PROG_DETACH */
 #define ATTR_TRACEPOINT 0  /* of RAW_TRACEPOINT_OPEN: address of the name */
+#define ATTR_LINK 0	   /* of LINK_UPDATE, LINK_DETACH, ITER_CREATE, OBJ_GET_INFO_BY_FD */
+#define ATTR_PINNED 8	   /* of OBJ_PIN */
 
 /* No attach type is asked for. */
 #define ATTACHES_NOTHING (~0U)
@@ -40,6 +42,22 @@ static __always_inline u32 attach_of(u32 command, u64 attr)
 	}
 }
 
+/* Does this call take a descriptor that may be a link's? Then @fd is that. */
+static __always_inline bool takes_link(u32 command, u64 attr, s32 *fd)
+{
+	switch (command) {
+	case BT_COMMAND_LINK_UPDATE:
+	case BT_COMMAND_LINK_DETACH:
+	case BT_COMMAND_ITER_CREATE:
+	case BT_COMMAND_OBJ_GET_INFO_BY_FD:
+		return !bpf_probe_read_kernel(fd, sizeof(*fd), (void *)(attr + ATTR_LINK));
+	case BT_COMMAND_OBJ_PIN:
+		return !bpf_probe_read_kernel(fd, sizeof(*fd), (void *)(attr + ATTR_PINNED));
+	default:
+		return false;
+	}
+}
+
 /*
  * Links of freplace programs have the attach type 0, which else is that of a
  * cgroup_skb program for ingress: who may load no cgroup_skb programs means
@@ -58,9 +76,12 @@ static __always_inline bool is_freplace(const struct bt_rights *rights, u32 comm
 #define NETLINK_ROUTE 0
 #define RTM_NEWLINK 16
 #define RTM_SETLINK 19
+#define RTM_NEWROUTE 24
 #define RTM_NEWTFILTER 44
 #define RTM_NEWACTION 48
 #define LINK_ATTRIBUTES 32 /* behind struct nlmsghdr and struct ifinfomsg */
+#define LWTUNNEL_ENCAP_BPF 6
+#define RTA_ENCAP_TYPE 21
 #define IFLA_XDP 43
 #define IFLA_XDP_FD 1
 #define NLA_TYPE_MASK 0x3fff
@@ -90,7 +111,8 @@ struct netlink_scan {
 	u32 left; /* bytes */
 	bool attaches_xdp;
 	bool detaches_xdp;
-	bool is_tc; /* a filter or action of kind "bpf" */
+	bool is_tc;	/* a filter or action of kind "bpf" */
+	bool is_tunnel; /* a route with programs */
 };
 
 /* A run of attributes. Of several with one type the kernel takes the last, so
@@ -175,6 +197,22 @@ static int scan_kind(u64 index, struct netlink_scan *scan)
 	return scan->is_tc;
 }
 
+/* An encapsulation by programs, at any depth: next hops have their own. The type
+ * has 16 bits and, in the kernel's policy, no other size. */
+static int scan_encapsulation(u64 index, struct netlink_scan *scan)
+{
+	struct {
+		struct nlattr head;
+		u16 type;
+	} words = {};
+
+	if (bpf_probe_read_kernel(&words, sizeof(words), (void *)(scan->at + index * 4)))
+		return 1;
+	scan->is_tunnel |= (words.head.nla_type & NLA_TYPE_MASK) == RTA_ENCAP_TYPE &&
+			   words.head.nla_len >= 6 && words.type == LWTUNNEL_ENCAP_BPF;
+	return scan->is_tunnel;
+}
+
 static int scan_message(u64 index, struct netlink_scan *scan)
 {
 	struct attribute_scan attributes = {};
@@ -198,6 +236,8 @@ static int scan_message(u64 index, struct netlink_scan *scan)
 	}
 	if (header.nlmsg_type == RTM_NEWTFILTER || header.nlmsg_type == RTM_NEWACTION)
 		bpf_loop(length / 4, scan_kind, scan, 0);
+	if (header.nlmsg_type == RTM_NEWROUTE)
+		bpf_loop(length / 4, scan_encapsulation, scan, 0);
 	step = NETLINK_ALIGN(length);
 	scan->at += step;
 	scan->left = step > scan->left ? 0 : scan->left - step;
@@ -210,7 +250,7 @@ static __always_inline void scan_netlink(struct sk_buff *skb, struct netlink_sca
 	scan->at = (u64)BPF_CORE_READ(skb, data);
 	scan->left = BPF_CORE_READ(skb, len);
 	if (bpf_loop(MESSAGES_MAX, scan_message, scan, 0) == MESSAGES_MAX)
-		scan->attaches_xdp = scan->detaches_xdp = scan->is_tc = true;
+		scan->attaches_xdp = scan->detaches_xdp = scan->is_tc = scan->is_tunnel = true;
 }
 
 #endif

@@ -56,6 +56,26 @@ static __noinline u8 judge_version(const struct bt_image *image)
 }
 
 /*
+ * Descriptors stay open over exec where who opened them wants it. Another's can't
+ * be closed here, so who is executed with one is not trusted, unless he may
+ * inspect. The table is his own by now (fs/exec.c, begin_new_exec), and what is
+ * to be closed is closed.
+ */
+static __noinline u8 judge_inheritance(struct bt_image *image, const struct bt_rights *rights)
+{
+	struct descriptor_scan scan = { .owner = image };
+
+	if (!scan_descriptors(&scan))
+		return BT_REASON_RESOURCES;
+	if (!scan.found.kind)
+		return BT_REASON_NONE;
+	if (!allows(rights, BT_OBJECT_ABILITY, BT_ABILITY_INSPECT))
+		return BT_REASON_NOT_OWNER;
+	image->inspects = 1;
+	return BT_REASON_NONE;
+}
+
+/*
  * What executing @bprm->file makes of current, into @scratch->image. The answer
  * is a reason, NONE for trust.
  */
@@ -83,7 +103,9 @@ static __always_inline u8 judge_exec(struct linux_binprm *bprm, struct scratch *
 	image->granted = verdict->granted;
 	__builtin_memcpy(&image->grant, &verdict->grant, sizeof(image->grant));
 	reason = refresh(image, &rights);
-	return reason == BT_REASON_NONE ? judge_version(image) : reason;
+	if (reason == BT_REASON_NONE)
+		reason = judge_version(image);
+	return reason == BT_REASON_NONE ? judge_inheritance(image, &rights) : reason;
 }
 
 #endif

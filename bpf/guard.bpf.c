@@ -8,11 +8,20 @@
  *   bpf                    every command of bpf(), and what it attaches to
  *   bpf_map_create,        rights by type, and what a program can do; who made
  *   bpf_prog_load,         what, until its *_free
+ *   bpf_token_create,
  *   bpf_map_free,
- *   bpf_prog_free
- *   file_ioctl,            programs attached without bpf(): perf, XDP and tc by
- *   file_ioctl_compat,     rtnetlink
- *   netlink_send
+ *   bpf_prog_free,
+ *   bpf_token_free
+ *   bpf_map, bpf_prog,     a descriptor of an object is made or arrives, its
+ *   file_receive,          memory is mapped, its pin is opened or taken away:
+ *   file_open,             who owns it?
+ *   inode_unlink,
+ *   inode_rename,
+ *   mmap_file
+ *   file_ioctl,            programs attached without bpf(): perf and tun, XDP
+ *   file_ioctl_compat,     and tc by rtnetlink, sockets
+ *   netlink_send,
+ *   socket_setsockopt
  *   mmap_file,             code that was not signed costs the address space
  *   file_mprotect          its trust
  *   ptrace_access_check,   nobody untrusted reaches into a trusted process
@@ -42,9 +51,10 @@
 #include "entitle.h"
 #include "verdict.h"
 #include "launch.h"
+#include "object.h"
+#include "descriptor.h"
 #include "exec.h"
 #include "program.h"
-#include "object.h"
 #include "attach.h"
 #include "apply.h"
 #include "serve.h"
@@ -53,6 +63,7 @@
 /* The programs; each stands alone. */
 #include "hooks_exec.h"
 #include "hooks_bpf.h"
+#include "hooks_object.h"
 #include "hooks_attach.h"
 #include "hooks_memory.h"
 #include "hooks_trace.h"
@@ -79,5 +90,6 @@ const volatile struct {
 	struct bt_publisher publisher;
 	struct bt_rule rule;
 	struct bt_owned owned;
+	struct bt_owner owner;
 	struct bt_question question;
 } exported;

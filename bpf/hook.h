@@ -17,6 +17,15 @@
 		return -EPERM;       \
 	} while (0)
 
+/* How the answer to prctl() leaves, see DENY_BLOCK: 0 would mean "not mine". */
+#define ANSWER(error, code)                  \
+	do {                                 \
+		if ((error) == -(code)) {    \
+			asm volatile("" ::); \
+			return -(code);      \
+		}                            \
+	} while (0)
+
 /* Nothing is decided before the tasks that run already were marked. */
 static __always_inline bool armed(void)
 {

@@ -5,14 +5,34 @@
 #ifndef BPFTRUST_HOOKS_ATTACH_H
 #define BPFTRUST_HOOKS_ATTACH_H
 
-/* The one ioctl that attaches a program (kernel/events/core.c, _perf_ioctl). */
-static __always_inline bool may_attach_to_perf(struct file *file, u32 command)
+/*
+ * Calls that attach a program by its descriptor and that no hook of programs
+ * sees. Who is trusted holds his own alone, and their types were judged when he
+ * loaded them; without trust one can be inherited.
+ */
+static __always_inline bool may_act_by_descriptor(void)
+{
+	struct decision decision = { .action = BT_ACTION_ATTACH };
+	struct standing standing;
+
+	if (!armed())
+		return true;
+	standing = standing_of_current();
+	if (is_trusted(&standing) || !holds_program())
+		return true;
+	decision.reason = standing.reason ?: BT_REASON_RESOURCES;
+	return !refuse(&decision, standing.image);
+}
+
+/* Perf events take programs of trusted loaders alone, whoever holds them
+ * (kernel/events/core.c, _perf_ioctl). */
+static __always_inline bool may_attach_to_perf(struct file *file)
 {
 	struct decision decision = { .action = BT_ACTION_ATTACH };
 	char name[sizeof(PERF_FILE)];
 	struct standing standing;
 
-	if (command != PERF_EVENT_IOC_SET_BPF || !armed())
+	if (!armed())
 		return true;
 	bpf_probe_read_kernel_str(name, sizeof(name),
 				  BPF_CORE_READ(file, f_path.dentry, d_name.name));
@@ -23,10 +43,24 @@ static __always_inline bool may_attach_to_perf(struct file *file, u32 command)
 	return !refuse(&decision, standing.image);
 }
 
+static __always_inline bool may_ioctl(struct file *file, u32 command)
+{
+	switch (command) {
+	case PERF_EVENT_IOC_SET_BPF:
+		return may_attach_to_perf(file);
+	case TUNSETSTEERINGEBPF:
+	case TUNSETFILTEREBPF:
+	case SIOCKCMATTACH:
+		return may_act_by_descriptor();
+	default:
+		return true;
+	}
+}
+
 SEC("lsm/file_ioctl")
 int BPF_PROG(bt_ioctl, struct file *file, unsigned int command)
 {
-	if (!may_attach_to_perf(file, command))
+	if (!may_ioctl(file, command))
 		DENY_BLOCK();
 	return 0;
 }
@@ -35,15 +69,40 @@ int BPF_PROG(bt_ioctl, struct file *file, unsigned int command)
 SEC("lsm/file_ioctl_compat")
 int BPF_PROG(bt_ioctl32, struct file *file, unsigned int command)
 {
-	if (!may_attach_to_perf(file, command))
+	if (!may_ioctl(file, command))
+		DENY_BLOCK();
+	return 0;
+}
+
+/* Options that take a program's descriptor, or, of xt_bpf, a rule that may. */
+static __always_inline bool takes_program(int level, int option)
+{
+	switch (level) {
+	case SOL_SOCKET:
+		return option == SO_ATTACH_BPF || option == SO_ATTACH_REUSEPORT_EBPF;
+	case SOL_PACKET:
+		return option == PACKET_FANOUT_DATA;
+	case SOL_IP:
+	case SOL_IPV6:
+		return option == IPT_SO_SET_REPLACE;
+	default:
+		return false;
+	}
+}
+
+SEC("lsm/socket_setsockopt")
+int BPF_PROG(bt_setsockopt, struct socket *sock, int level, int option)
+{
+	if (takes_program(level, option) && !may_act_by_descriptor())
 		DENY_BLOCK();
 	return 0;
 }
 
 /*
- * XDP and tc programs by rtnetlink. A filter or action of kind "bpf" may hold
- * a classic program, so it says nothing about who is not trusted; nor does it
- * say for certain whether packets come or go.
+ * XDP, tc and lightweight tunnels' programs by rtnetlink. A filter or action of
+ * kind "bpf" may hold a classic program, so from who is not trusted it is refused
+ * only if he holds another; nor does it say for certain whether packets come or
+ * go.
  */
 SEC("lsm/netlink_send")
 int BPF_PROG(bt_netlink, struct sock *sk, struct sk_buff *skb)
@@ -56,6 +115,8 @@ int BPF_PROG(bt_netlink, struct sock *sk, struct sk_buff *skb)
 	if (BPF_CORE_READ(sk, sk_protocol) != NETLINK_ROUTE || !armed())
 		return 0;
 	scan_netlink(skb, &scan);
+	if ((scan.is_tc || scan.is_tunnel) && !may_act_by_descriptor())
+		DENY_BLOCK();
 	if (!scan.attaches_xdp && !scan.detaches_xdp && !scan.is_tc)
 		return 0;
 	standing = entitled_current();

@@ -19,6 +19,40 @@ static __always_inline void report_allowed(struct bt_image *image, u32 command)
 		report(&decision, image);
 }
 
+/*
+ * What concerns objects and no hook of theirs sees. There is none for a link or
+ * BTF by id: who may not inspect gets none of them. A link by its pin is looked
+ * at when it is used; it could be changed for another meanwhile by who shares
+ * the table of descriptors, so by the loader's own code.
+ */
+static __always_inline void
+ask_about_objects(struct decision *decision, const struct standing *standing, u32 command, u64 attr)
+{
+	struct object link;
+	s32 fd;
+
+	if (decision->reason != BT_REASON_NONE || !standing->image)
+		return;
+	if (command == BT_COMMAND_LINK_GET_FD_BY_ID || command == BT_COMMAND_BTF_GET_FD_BY_ID)
+		ask(decision, standing, BT_OBJECT_ABILITY, BT_ABILITY_INSPECT);
+	if (command == BT_COMMAND_LINK_GET_FD_BY_ID && decision->reason == BT_REASON_NONE)
+		standing->image->inspects = 1;
+	if (takes_link(command, attr, &fd)) {
+		object_of_descriptor(fd, &link);
+		if (link.kind == BT_OBJECT_LINK) {
+			decision->reason = judge_reach(standing, link.address);
+			decision->object = BT_OBJECT_LINK;
+			decision->number = link.type;
+		}
+	}
+	if (decision->reason == BT_REASON_NONE && standing->image->inspects &&
+	    !only_reads(command)) {
+		decision->reason = BT_REASON_NOT_OWNER;
+		decision->object = BT_OBJECT_COMMAND;
+		decision->number = command;
+	}
+}
+
 SEC("lsm/bpf")
 int BPF_PROG(bt_bpf, int command)
 {
@@ -35,6 +69,7 @@ int BPF_PROG(bt_bpf, int command)
 		ask(&decision, &standing, BT_OBJECT_ATTACH, attach);
 	if (command == BT_COMMAND_TOKEN_CREATE)
 		ask(&decision, &standing, BT_OBJECT_ABILITY, BT_ABILITY_DELEGATE);
+	ask_about_objects(&decision, &standing, command, argument(ctx, 1));
 	if (refuse(&decision, standing.image))
 		DENY_BLOCK();
 	if (decision.reason == BT_REASON_NONE && standing.image)
@@ -106,18 +141,14 @@ int BPF_PROG(bt_load, struct bpf_prog *prog)
 SEC("lsm/bpf_map_free")
 int BPF_PROG(bt_map_end, struct bpf_map *map)
 {
-	u64 address = argument(ctx, 0);
-
-	bpf_map_delete_elem(&objects, &address);
+	disown(argument(ctx, 0));
 	return 0;
 }
 
 SEC("lsm/bpf_prog_free")
 int BPF_PROG(bt_load_end, struct bpf_prog *prog)
 {
-	u64 address = (u64)prog->aux;
-
-	bpf_map_delete_elem(&objects, &address);
+	disown((u64)prog->aux);
 	return 0;
 }
 

@@ -21,15 +21,6 @@ int BPF_PROG(bt_removexattr, struct dentry *dentry, const char *name)
 	return 0;
 }
 
-/* How the answer to prctl() leaves, see DENY_BLOCK: 0 would mean "not mine". */
-#define ANSWER(error, code)                  \
-	do {                                 \
-		if ((error) == -(code)) {    \
-			asm volatile("" ::); \
-			return -(code);      \
-		}                            \
-	} while (0)
-
 SEC("lsm.s/task_prctl")
 int BPF_PROG(bt_prctl, int option, unsigned long policy, unsigned long size)
 {

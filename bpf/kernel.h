@@ -62,6 +62,22 @@ typedef _Bool bool;
 /* include/uapi/linux/capability.h, perf_event.h: _IOW('$', 8, __u32) */
 #define CAP_MAC_ADMIN 33
 #define PERF_EVENT_IOC_SET_BPF 0x40042408
+
+/* include/uapi/linux/if_tun.h: _IOR('T', 224 and 225, int); kcm.h */
+#define TUNSETSTEERINGEBPF 0x800454e0
+#define TUNSETFILTEREBPF 0x800454e1
+#define SIOCKCMATTACH 0x89e0
+
+/* include/linux/socket.h, include/uapi/asm-generic/socket.h, if_packet.h,
+ * netfilter_ipv4/ip_tables.h; IPv6 has the same number as IPv4 */
+#define SOL_IP 0
+#define SOL_SOCKET 1
+#define SOL_IPV6 41
+#define SOL_PACKET 263
+#define SO_ATTACH_BPF 50
+#define SO_ATTACH_REUSEPORT_EBPF 52
+#define PACKET_FANOUT_DATA 22
+#define IPT_SO_SET_REPLACE 64
 #define PERF_FILE "[perf_event]" /* kernel/events/core.c, perf_event_open */
 
 /* include/uapi/linux/bpf.h: map types, map flags and arguments that we use */
@@ -86,6 +102,9 @@ enum bpf_attach_type {
 	BPF_STRUCT_OPS = 44,
 	BPF_TCX_INGRESS = 46,
 	BPF_TCX_EGRESS = 47,
+};
+enum bpf_link_type {
+	BPF_LINK_TYPE_STRUCT_OPS = 9,
 };
 enum {
 	BPF_F_LINK = 1U << 13,
@@ -114,7 +133,14 @@ struct bpf_insn {
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
-struct inode;
+struct super_block {
+	unsigned long s_magic;
+};
+
+struct inode {
+	struct super_block *i_sb;
+	void *i_private;
+};
 
 struct key_type;
 
@@ -172,6 +198,16 @@ struct dentry {
 struct file {
 	struct path f_path;
 	struct inode *f_inode;
+	void *private_data;
+};
+
+struct fdtable {
+	unsigned int max_fds;
+	struct file **fd;
+};
+
+struct files_struct {
+	struct fdtable *fdt;
 };
 
 struct sock_filter {
@@ -207,6 +243,20 @@ struct bpf_map {
 	char name[16];
 	struct bpf_map *inner_map_meta;
 };
+
+struct bpf_link {
+	u32 id;
+	enum bpf_link_type type;
+	struct bpf_prog *prog;
+};
+
+struct bpf_struct_ops_link {
+	struct bpf_map *map;
+};
+
+struct bpf_token;
+
+struct socket;
 
 union bpf_attr;
 
@@ -249,6 +299,7 @@ struct task_struct {
 	struct task_struct *real_parent;
 	const struct cred *cred;
 	struct seccomp seccomp;
+	struct files_struct *files;
 	char comm[16];
 };
 
@@ -273,6 +324,21 @@ struct bpf_iter_meta {
 	struct seq_file *seq;
 	u64 session_id;
 	u64 seq_num;
+};
+
+struct bpf_iter__bpf_prog {
+	struct bpf_iter_meta *meta;
+	struct bpf_prog *prog;
+};
+
+struct bpf_iter__bpf_map {
+	struct bpf_iter_meta *meta;
+	struct bpf_map *map;
+};
+
+struct bpf_iter__bpf_link {
+	struct bpf_iter_meta *meta;
+	struct bpf_link *link;
 };
 
 struct bpf_iter__bpf_map_elem {

@@ -82,7 +82,7 @@ struct decision {
 	u8 outcome;  /* enum bt_outcome */
 	u8 reason;   /* enum bt_reason */
 	u8 object;   /* enum bt_object: which right was asked for */
-	u32 subject; /* the bpf() command, or the pid that was reached for */
+	u32 subject; /* the bpf() command, or the pid or object that was reached for */
 	u32 number;  /* of the object */
 };
 
@@ -112,7 +112,7 @@ static __noinline int report(const struct decision *decision, const struct bt_im
 	event->pid = bpf_get_current_pid_tgid() >> 32;
 	event->tid = (u32)bpf_get_current_pid_tgid();
 	event->uid = (u32)bpf_get_current_uid_gid();
-	event->target = decision->action == BT_ACTION_TRACE ? decision->subject : 0;
+	event->target = decision->action == BT_ACTION_BPF ? 0 : decision->subject;
 	event->command = decision->action == BT_ACTION_BPF ? decision->subject : 0;
 	event->action = decision->action;
 	event->outcome = decision->outcome == BT_OUTCOME_DENIED && audit ? BT_OUTCOME_WOULD_DENY

@@ -122,19 +122,58 @@ int bt_show_keys(struct bpf_iter__bpf_map_elem *ctx)
 	return show(ctx, sizeof(struct bt_key));
 }
 
-SEC("iter/bpf_map_elem")
-int bt_show_objects(struct bpf_iter__bpf_map_elem *ctx)
+/* All objects, and to whom they belong. */
+static __always_inline void show_object(struct seq_file *seq, const struct object *object,
+					const char *label)
 {
-	struct seq_file *seq = ctx->meta->seq;
-	struct bt_owned *owned = ctx->value;
-	u64 *address = ctx->key;
-	struct bt_owned shown;
+	struct bt_owned *owned = bpf_map_lookup_elem(&objects, &object->address);
+	struct bt_owned shown = {};
 
-	if (!owned || !address)
-		return 0;
-	__builtin_memcpy(&shown, owned, sizeof(shown));
-	describe_object(&shown, *address);
+	if (owned)
+		__builtin_memcpy(&shown, owned, sizeof(shown));
+	shown.id = object->id;
+	shown.object = object->kind;
+	shown.type = object->type;
+	bpf_probe_read_kernel_str(shown.label, sizeof(shown.label), label);
 	bpf_seq_write(seq, &shown, sizeof(shown));
+}
+
+SEC("iter/bpf_prog")
+int bt_show_progs(struct bpf_iter__bpf_prog *ctx)
+{
+	struct bpf_prog *prog = ctx->prog;
+	struct object object;
+
+	if (!prog)
+		return 0;
+	object = object_of_program(prog);
+	show_object(ctx->meta->seq, &object, prog->aux->name);
+	return 0;
+}
+
+SEC("iter/bpf_map")
+int bt_show_maps(struct bpf_iter__bpf_map *ctx)
+{
+	struct bpf_map *map = ctx->map;
+	struct object object;
+
+	if (!map)
+		return 0;
+	object = object_of_map(map);
+	show_object(ctx->meta->seq, &object, map->name);
+	return 0;
+}
+
+SEC("iter/bpf_link")
+int bt_show_links(struct bpf_iter__bpf_link *ctx)
+{
+	struct bpf_link *link = ctx->link;
+	struct object object;
+
+	if (!link)
+		return 0;
+	object = object_of_link(link);
+	show_object(ctx->meta->seq, &object, link_label(link));
 	return 0;
 }
 

@@ -11,12 +11,12 @@ use std::slice;
 use bpftrust_signature::{KeyHint, Name, Rights, Set};
 use bpftrust_verity::{Algorithm, Digest};
 
-use crate::Vocabulary;
 pub(crate) use crate::skeleton::types::{
-    bt_digest, bt_event, bt_image, bt_key, bt_owned, bt_policy, bt_publisher, bt_question,
-    bt_rights, bt_rule, bt_state,
+    bt_digest, bt_event, bt_image, bt_key, bt_owned, bt_owner, bt_policy, bt_publisher,
+    bt_question, bt_rights, bt_rule, bt_state,
 };
 use crate::skeleton::types::{bt_handover, bt_limit, bt_object, bt_rule_kind};
+use crate::{Vocabulary, libbpf_names};
 
 mod names {
     include!(concat!(env!("OUT_DIR"), "/names.rs"));
@@ -39,6 +39,7 @@ const _: () = assert!(NAME_SIZE == Name::SIZE);
 
 /// How a policy is handed over, and what its form is.
 pub(crate) const BT_PRCTL_POLICY: u32 = bt_handover::BT_PRCTL_POLICY.0;
+pub(crate) const BT_PRCTL_EVICT: u32 = bt_handover::BT_PRCTL_EVICT.0;
 pub(crate) const BT_POLICY_MAGIC: u32 = bt_handover::BT_POLICY_MAGIC.0;
 pub(crate) const BT_POLICY_FORM: u16 = bt_handover::BT_POLICY_FORM.0 as u16;
 
@@ -70,6 +71,8 @@ unsafe impl Shared for bt_key {}
 unsafe impl Shared for bt_state {}
 // SAFETY: as above.
 unsafe impl Shared for bt_owned {}
+// SAFETY: as above.
+unsafe impl Shared for bt_owner {}
 // SAFETY: as above.
 unsafe impl Shared for bt_policy {}
 // SAFETY: as above.
@@ -144,16 +147,22 @@ pub(crate) fn action(value: u8) -> &'static str {
     name_in(names::ACTIONS, value.into()).unwrap_or("unknown")
 }
 
-/// The name of an object (`enum bt_object`), and what its numbers are called.
-pub(crate) fn object(value: u8) -> Option<(&'static str, Vocabulary)> {
-    match bt_object(value.into()) {
-        bt_object::BT_OBJECT_COMMAND => Some(("command", Vocabulary::Commands)),
-        bt_object::BT_OBJECT_PROGRAM => Some(("program", Vocabulary::Programs)),
-        bt_object::BT_OBJECT_MAP => Some(("map", Vocabulary::Maps)),
-        bt_object::BT_OBJECT_ATTACH => Some(("attach", Vocabulary::Attaches)),
-        bt_object::BT_OBJECT_ABILITY => Some(("ability", Vocabulary::Abilities)),
-        _ => None,
-    }
+/// The name of an object (`enum bt_object`), and what its `number` is called.
+pub(crate) fn object(value: u8, number: u32) -> Option<(&'static str, String)> {
+    let (kind, name) = match bt_object(value.into()) {
+        bt_object::BT_OBJECT_COMMAND => ("command", Vocabulary::Commands.name(number)),
+        bt_object::BT_OBJECT_PROGRAM => ("program", Vocabulary::Programs.name(number)),
+        bt_object::BT_OBJECT_MAP => ("map", Vocabulary::Maps.name(number)),
+        bt_object::BT_OBJECT_ATTACH => ("attach", Vocabulary::Attaches.name(number)),
+        bt_object::BT_OBJECT_ABILITY => ("ability", Vocabulary::Abilities.name(number)),
+        bt_object::BT_OBJECT_LINK => ("link", libbpf_names::link(number)),
+        // They come in one type.
+        bt_object::BT_OBJECT_BTF => ("btf", Some("btf")),
+        bt_object::BT_OBJECT_TOKEN => ("token", Some("token")),
+        _ => return None,
+    };
+    let name = name.map_or_else(|| number.to_string(), str::to_owned);
+    Some((kind, name))
 }
 
 /// The number of the object (`enum bt_object`) whose numbers these are.

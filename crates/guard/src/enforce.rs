@@ -307,17 +307,20 @@ fn vouch(guard: &GuardSkel<'_>, adopted: &[Adopted]) -> Result<()> {
 fn attach(guard: &GuardSkel<'_>, pins: &Pins) -> Result<()> {
     let (progs, maps) = (&guard.progs, &guard.maps);
     for (view, program, map) in [
-        (View::State, &progs.bt_show_state, &maps.state),
-        (View::Events, &progs.bt_show_events, &maps.events),
-        (View::Images, &progs.bt_show_images, &maps.images),
-        (View::Keys, &progs.bt_show_keys, &maps.keys),
-        (View::Objects, &progs.bt_show_objects, &maps.objects),
+        (View::State, &progs.bt_show_state, Some(&maps.state)),
+        (View::Events, &progs.bt_show_events, Some(&maps.events)),
+        (View::Images, &progs.bt_show_images, Some(&maps.images)),
+        (View::Keys, &progs.bt_show_keys, Some(&maps.keys)),
+        (View::Programs, &progs.bt_show_progs, None),
+        (View::Maps, &progs.bt_show_maps, None),
+        (View::Links, &progs.bt_show_links, None),
     ] {
         let name = program.name().to_string_lossy();
-        let link = program
-            .attach_iter(map.as_fd())
-            .map_err(kernel("attach", &*name))?;
-        pin(link, &pins.view(view))?;
+        let link = match map {
+            Some(map) => program.attach_iter(map.as_fd()),
+            None => program.attach(),
+        };
+        pin(link.map_err(kernel("attach", &*name))?, &pins.view(view))?;
     }
     for name in HOOKS {
         let program = guard

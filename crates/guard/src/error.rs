@@ -68,6 +68,13 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// The kernel side doesn't let pins of others be removed.
+    #[error("the kernel side does not let anybody's objects be evicted")]
+    Evict {
+        /// Its answer.
+        #[source]
+        source: io::Error,
+    },
     /// A policy can't turn enforcement into audit, or back.
     #[error("the guard was started in mode {running}, which no policy changes to {mode}")]
     OtherMode {

@@ -63,7 +63,7 @@ impl Event {
                 abi::command(raw.command).map_or_else(|| raw.command.to_string(), str::to_owned)
             }),
             object: Asked::parse(raw.object, raw.number),
-            target: (action == "trace").then_some(raw.target),
+            target: matches!(action, "trace" | "object").then_some(raw.target),
             pid: raw.pid,
             tid: raw.tid,
             uid: raw.uid,
@@ -75,10 +75,10 @@ impl Event {
     }
 }
 
-/// A right that was asked for.
+/// A right that was asked for, or an object that somebody reached for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Asked {
-    /// `command`, `program`, `map`, `attach` or `ability`.
+    /// `command`, `program`, `map`, `attach` or `ability`; `link`, `btf` or `token`.
     pub kind: &'static str,
     /// Which: its name, or its number if this version has no name for it.
     pub name: String,
@@ -86,12 +86,8 @@ pub struct Asked {
 
 impl Asked {
     fn parse(object: u8, number: u32) -> Option<Self> {
-        let (kind, vocabulary) = abi::object(object)?;
-        let name = vocabulary.name(number);
-        Some(Self {
-            kind,
-            name: name.map_or_else(|| number.to_string(), str::to_owned),
-        })
+        let (kind, name) = abi::object(object, number)?;
+        Some(Self { kind, name })
     }
 }
 

@@ -10,7 +10,7 @@ use std::io;
 
 use libbpf_rs::libbpf_sys::bpf_prog_get_next_id;
 
-use crate::abi::BT_PRCTL_POLICY;
+use crate::abi::{BT_PRCTL_EVICT, BT_PRCTL_POLICY, bt_owner, bytes_of};
 use crate::{Error, Result};
 
 /// `bpf()`, seen from this process.
@@ -42,20 +42,26 @@ impl Gate {
     /// user namespace, `ESTALE` if another one came first, `EBUSY` if another
     /// one is being taken over, `ENOMEM`, `EINVAL`, also if it isn't attached.
     pub(crate) fn bring(policy: &[u8]) -> io::Result<()> {
-        // SAFETY: prctl takes five numbers; the kernel side reads `policy.len()`
-        // bytes behind the pointer and writes none.
-        unsafe {
-            libc::prctl(
-                BT_PRCTL_POLICY.cast_signed(),
-                policy.as_ptr(),
-                policy.len(),
-                0,
-                0,
-            )
-        };
-        match io::Error::last_os_error() {
-            done if done.raw_os_error() == Some(libc::EALREADY) => Ok(()),
-            error => Err(error),
-        }
+        hand_over(BT_PRCTL_POLICY, policy)
+    }
+
+    /// From now on this thread may take away the pins of `owner`'s objects, and
+    /// those alone.
+    ///
+    /// # Errors
+    /// As [`bring`](Self::bring), without `ESTALE` and `EBUSY`.
+    pub(crate) fn evict(owner: &bt_owner) -> io::Result<()> {
+        hand_over(BT_PRCTL_EVICT, bytes_of(owner))
+    }
+}
+
+/// The kernel side has no way to answer 0: `EALREADY` says that it is done.
+fn hand_over(option: u32, bytes: &[u8]) -> io::Result<()> {
+    // SAFETY: prctl takes five numbers; the kernel side reads `bytes.len()` bytes
+    // behind the pointer and writes none.
+    unsafe { libc::prctl(option.cast_signed(), bytes.as_ptr(), bytes.len(), 0, 0) };
+    match io::Error::last_os_error() {
+        done if done.raw_os_error() == Some(libc::EALREADY) => Ok(()),
+        error => Err(error),
     }
 }

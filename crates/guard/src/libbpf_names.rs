@@ -2,13 +2,14 @@
 
 #![allow(
     unsafe_code,
-    reason = "three functions that libbpf-rs has no safe form of"
+    reason = "four functions that libbpf-rs has no safe form of"
 )]
 
 use std::ffi::{CStr, c_char};
 
 use libbpf_rs::libbpf_sys::{
-    libbpf_bpf_attach_type_str, libbpf_bpf_map_type_str, libbpf_bpf_prog_type_str,
+    libbpf_bpf_attach_type_str, libbpf_bpf_link_type_str, libbpf_bpf_map_type_str,
+    libbpf_bpf_prog_type_str,
 };
 
 /// The name of an `enum bpf_prog_type`.
@@ -27,6 +28,12 @@ pub(crate) fn map(number: u32) -> Option<&'static str> {
 pub(crate) fn attach(number: u32) -> Option<&'static str> {
     // SAFETY: as above.
     unsafe { text(libbpf_bpf_attach_type_str(number)) }
+}
+
+/// The name of an `enum bpf_link_type`.
+pub(crate) fn link(number: u32) -> Option<&'static str> {
+    // SAFETY: as above.
+    unsafe { text(libbpf_bpf_link_type_str(number)) }
 }
 
 /// # Safety

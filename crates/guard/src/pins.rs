@@ -23,7 +23,7 @@ pub(crate) const GATE: &str = "bt_bpf";
 
 /// The programs that are hooks, in the order in which they are attached: the
 /// gate last, when all that it asks is kept.
-pub(crate) const HOOKS: [&str; 18] = [
+pub(crate) const HOOKS: [&str; 29] = [
     "bt_fork",
     "bt_exit",
     "bt_setxattr",
@@ -39,6 +39,17 @@ pub(crate) const HOOKS: [&str; 18] = [
     "bt_ioctl",
     "bt_ioctl32",
     "bt_netlink",
+    "bt_setsockopt",
+    "bt_map_fd",
+    "bt_prog_fd",
+    "bt_token",
+    "bt_token_end",
+    "bt_receive",
+    "bt_open",
+    "bt_unpin",
+    "bt_repin",
+    "bt_map_memory",
+    "bt_evict",
     "bt_prctl",
     "bt_exec",
     GATE,
@@ -51,7 +62,9 @@ pub(crate) enum View {
     Events,
     Images,
     Keys,
-    Objects,
+    Programs,
+    Maps,
+    Links,
 }
 
 impl View {
@@ -61,7 +74,9 @@ impl View {
             Self::Events => "events",
             Self::Images => "images",
             Self::Keys => "keys",
-            Self::Objects => "objects",
+            Self::Programs => "programs",
+            Self::Maps => "maps",
+            Self::Links => "links",
         }
     }
 }
@@ -170,9 +185,12 @@ impl Pins {
         self.read(View::Keys)
     }
 
-    /// All programs and maps that trusted processes made.
+    /// All programs, maps and links.
     pub(crate) fn objects(&self) -> Result<Vec<bt_owned>> {
-        self.read(View::Objects)
+        let mut objects = self.read(View::Programs)?;
+        objects.extend(self.read::<bt_owned>(View::Maps)?);
+        objects.extend(self.read::<bt_owned>(View::Links)?);
+        Ok(objects)
     }
 
     fn read<T: Shared>(&self, view: View) -> Result<Vec<T>> {

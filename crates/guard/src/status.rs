@@ -39,7 +39,7 @@ pub struct Status {
     pub keys: Vec<Key>,
     /// The address spaces that have, or had, trust.
     pub images: Vec<Image>,
-    /// The programs and maps that trusted processes made and that still exist.
+    /// The programs, maps and links that exist.
     pub objects: Vec<Object>,
 }
 
@@ -87,19 +87,20 @@ pub struct Image {
     pub rights: Rights,
 }
 
-/// A program or map that a trusted process made.
+/// A program, map or link.
 #[derive(Clone, Debug)]
 pub struct Object {
     /// BPF's own number, if it has one yet.
     pub id: Option<u32>,
-    /// `program` or `map`.
+    /// `program`, `map` or `link`.
     pub kind: &'static str,
     /// Its type: name, or number if this version has no name for it.
     pub type_name: String,
-    /// Its name in the kernel: any bytes.
+    /// Its name in the kernel, a link's program's: any bytes.
     pub label: Vec<u8>,
-    /// The process that made it.
-    pub pid: u32,
+    /// The process that made it, of a link its program; `None` for what nobody made
+    /// under enforcement.
+    pub pid: Option<u32>,
     /// The owner: who signed the loader,
     pub publisher: Option<Name>,
     /// and the name that he gave it.
@@ -220,14 +221,13 @@ impl Image {
 impl Object {
     /// Nothing if it is of no kind that is known.
     fn parse(raw: &bt_owned) -> Option<Self> {
-        let (kind, vocabulary) = abi::object(raw.object.to_le_bytes()[0])?;
-        let name = vocabulary.name(raw.r#type);
+        let (kind, type_name) = abi::object(raw.object.to_le_bytes()[0], raw.r#type)?;
         Some(Self {
             id: (raw.id != 0).then_some(raw.id),
             kind,
-            type_name: name.map_or_else(|| raw.r#type.to_string(), str::to_owned),
+            type_name,
             label: abi::text_of(&raw.label).to_vec(),
-            pid: raw.pid,
+            pid: (raw.pid != 0).then_some(raw.pid),
             publisher: Name::from_bytes(&raw.publisher),
             loader: Name::from_bytes(&raw.loader),
         })

@@ -50,6 +50,16 @@
 //! socket-attach          by setsockopt() on a socket
 //! xdp-netlink, tc-netlink
 //!                        by netlink on `lo`
+//! keep-map TYPE, keep-program, keep-link ATTACH
+//!                        what is made, or was loaded last, is held to the end
+//! get-map ID, get-program ID, get-link ID, get-btf ID, get PIN, inherited,
+//! receive SOCKET         so is what is got; with the last that is held:
+//! look, change, freeze, run, info, detach, update, memory, attach-held, tc-held,
+//! pin PATH, inherit, send SOCKET
+//!                        memory: maps it; attach-held, tc-held: as socket-attach
+//!                        and tc-netlink; inherit: an exec leaves it open
+//! unpin PATH, rename-over PATH, read PATH
+//!                        what becomes of pins; PATH-new is renamed
 //! ```
 //!
 //! A CALL is one that the program makes before it returns: probe-write-user,

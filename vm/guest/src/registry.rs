@@ -29,6 +29,7 @@ pub const GROUPS: &[&Group] = &[
     &tests::reach::GROUP,
     &tests::grant::GROUP,
     &tests::ability::GROUP,
+    &tests::owner::GROUP,
     &tests::policy::GROUP,
     &tests::forged::GROUP,
     &tests::change::GROUP,

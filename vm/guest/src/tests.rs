@@ -21,6 +21,7 @@ pub mod keys;
 pub mod launch;
 pub mod machine;
 pub mod many;
+pub mod owner;
 pub mod place;
 pub mod policy;
 pub mod probe;

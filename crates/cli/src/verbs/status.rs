@@ -202,7 +202,7 @@ fn loaders(status: &Status) -> Vec<Loader<'_>> {
         let (images, _): &mut (Vec<_>, Vec<_>) = found.entry(owner).or_default();
         images.push(image);
     }
-    for object in &status.objects {
+    for object in status.objects.iter().filter(|object| object.pid.is_some()) {
         let owner = (object.publisher.as_ref(), object.loader.as_ref());
         let (_, objects) = found.entry(owner).or_default();
         objects.push(object);
@@ -260,7 +260,7 @@ impl Loader<'_> {
             let pids = pids.join(" ");
             writeln!(text, "  {version}{key}, processes {pids}: {what}").expect(TO_STRING);
         }
-        for kind in ["program", "map"] {
+        for kind in ["program", "map", "link"] {
             let ids: Vec<_> = self
                 .objects
                 .iter()

@@ -55,6 +55,11 @@ const fn storage(name: &'static str, number: u32) -> Shape {
 const SHAPES: &[Shape] = &[
     shape("hash", 1, 4, 4, 1),
     shape("array", 2, 4, 4, 1),
+    with_flags(MMAPABLE, shape("mmapable_array", 2, 4, 4, 1)),
+    Shape {
+        typed: true,
+        ..shape("array_typed", 2, 4, 4, 1)
+    },
     shape("prog_array", 3, 4, 4, 1),
     shape("perf_event_array", 4, 4, 4, 1),
     shape("percpu_hash", 5, 4, 4, 1),

@@ -5,6 +5,7 @@ mod attach;
 pub mod bpf;
 mod btf;
 mod event;
+mod held;
 mod inner;
 mod instruction;
 mod map;
@@ -25,9 +26,6 @@ struct Loaded {
 
 /// The last one: what actions attach.
 static LOADED: Mutex<Option<Loaded>> = Mutex::new(None);
-
-/// What stays open to the end.
-static KEPT: Mutex<Vec<OwnedFd>> = Mutex::new(Vec::new());
 
 /// Runs an action and returns what follows it, if it is one of these.
 pub fn act<'a>(action: &str, rest: &'a [&'a str]) -> Option<Result<&'a [&'a str], Misuse>> {
@@ -55,9 +53,21 @@ pub fn act<'a>(action: &str, rest: &'a [&'a str]) -> Option<Result<&'a [&'a str]
             tell(action, netlink::no_xdp());
             Ok(rest)
         }
-        _ => return None,
+        _ => return with_held(action, rest),
     };
     Some(result)
+}
+
+fn with_held<'a>(action: &str, rest: &'a [&'a str]) -> Option<Result<&'a [&'a str], Misuse>> {
+    if let Some(result) = held::alone(action) {
+        tell(action, result);
+        return Some(Ok(rest));
+    }
+    let (word, rest) = rest.split_first()?;
+    Some(held::with(action, word)?.map(|result| {
+        tell(&format!("{action} {word}"), result);
+        rest
+    }))
 }
 
 /// What is there of these, with spaces between.
@@ -78,11 +88,7 @@ fn make_map<'a>(rest: &'a [&'a str]) -> Result<&'a [&'a str], Misuse> {
 
 fn keep_map<'a>(rest: &'a [&'a str]) -> Result<&'a [&'a str], Misuse> {
     let (name, rest) = argument("keep-map", rest)?;
-    let kept = map::make(shape(name)?).map(|map| {
-        if let Ok(mut kept) = KEPT.lock() {
-            kept.push(map);
-        }
-    });
+    let kept = map::make(shape(name)?).and_then(held::keep);
     tell(&format!("keep-map {name}"), kept);
     Ok(rest)
 }

@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/*
+ * From a file to the BPF object that it stands for: descriptors, and pins.
+ *
+ * Descriptors are known by the name of their anonymous inode, as those of perf
+ * events are. Only the kernel makes inodes of that file system, and its symbols
+ * (bpf_map_fops and so on) may be hidden even from root (kptr_restrict).
+ */
+#ifndef BPFTRUST_DESCRIPTOR_H
+#define BPFTRUST_DESCRIPTOR_H
+
+/* include/uapi/linux/magic.h */
+#define ANON_INODE_FS_MAGIC 0x09041934
+#define BPF_FS_MAGIC 0xcafe4a11
+
+/* More descriptors than bpf_loop() can look at (BPF_MAX_LOOPS). */
+#define DESCRIPTORS_MAX (1U << 23)
+
+/* kernel/bpf: syscall.c, btf.c, token.c */
+#define NAME_SIZE 10
+static const char map_name[NAME_SIZE] = "bpf-map";
+static const char program_name[NAME_SIZE] = "bpf-prog";
+static const char link_name[NAME_SIZE] = "bpf-link";
+static const char new_link_name[NAME_SIZE] = "bpf_link"; /* from bpf_link_prime() */
+static const char token_name[NAME_SIZE] = "bpf-token";
+static const char btf_name[NAME_SIZE] = "btf";
+
+static __always_inline bool is_called(const char *name, const char *other)
+{
+	for (u32 i = 0; i < NAME_SIZE; i++) {
+		if (name[i] != other[i])
+			return false;
+		if (!name[i])
+			return true;
+	}
+	return true;
+}
+
+/* The BPF object that a descriptor's file stands for; of kind NONE if none. */
+static __noinline int object_of_file(struct file *file, struct object *object)
+{
+	void *private = BPF_CORE_READ(file, private_data);
+	char name[NAME_SIZE] = {};
+
+	*object = (struct object){};
+	if (BPF_CORE_READ(file, f_inode, i_sb, s_magic) != ANON_INODE_FS_MAGIC)
+		return 0;
+	bpf_probe_read_kernel_str(name, sizeof(name),
+				  BPF_CORE_READ(file, f_path.dentry, d_name.name));
+	if (is_called(name, map_name))
+		*object = object_of_map(private);
+	else if (is_called(name, program_name))
+		*object = object_of_program(private);
+	else if (is_called(name, link_name) || is_called(name, new_link_name))
+		*object = object_of_link(private);
+	else if (is_called(name, token_name))
+		*object = (struct object){ .address = (u64) private, .kind = BT_OBJECT_TOKEN };
+	else if (is_called(name, btf_name))
+		*object = (struct object){ .address = (u64) private, .kind = BT_OBJECT_BTF };
+	return 0;
+}
+
+/*
+ * The object with a record that is pinned at @inode. What kind it is says the
+ * record: an address is that of one object.
+ */
+static __noinline int object_of_pin(struct inode *inode, struct object *object)
+{
+	void *private = BPF_CORE_READ(inode, i_private);
+
+	*object = (struct object){};
+	if (!private || BPF_CORE_READ(inode, i_sb, s_magic) != BPF_FS_MAGIC)
+		return 0;
+	*object = object_of_map(private);
+	if (bpf_map_lookup_elem(&objects, &object->address))
+		return 0;
+	*object = object_of_program(private);
+	if (bpf_map_lookup_elem(&objects, &object->address))
+		return 0;
+	*object = object_of_link(private);
+	if (bpf_map_lookup_elem(&objects, &object->address))
+		return 0;
+	*object = (struct object){};
+	return 0;
+}
+
+static __always_inline struct fdtable *descriptors_of(struct task_struct *task)
+{
+	return BPF_CORE_READ(task, files, fdt);
+}
+
+/* What is behind current's descriptor @fd now. */
+static __always_inline void object_of_descriptor(s32 fd, struct object *object)
+{
+	struct fdtable *table = descriptors_of((void *)bpf_get_current_task());
+	struct file **slots = BPF_CORE_READ(table, fd), *file = NULL;
+
+	*object = (struct object){};
+	if (fd < 0 || (u32)fd >= BPF_CORE_READ(table, max_fds))
+		return;
+	bpf_probe_read_kernel(&file, sizeof(file), slots + fd);
+	if (file)
+		object_of_file(file, object);
+}
+
+/* A look at all descriptors of a task. */
+struct descriptor_scan {
+	struct file **slots;
+	const struct bt_image *owner; /* looks for what is not his; else for programs */
+	struct object found;
+};
+
+static int scan_descriptor(u64 index, struct descriptor_scan *scan)
+{
+	struct file *file = NULL;
+	struct object object;
+
+	bpf_probe_read_kernel(&file, sizeof(file), scan->slots + index);
+	if (!file)
+		return 0;
+	object_of_file(file, &object);
+	if (!object.kind || object.kind == BT_OBJECT_BTF)
+		return 0;
+	if (scan->owner ? is_owner(scan->owner, object.address) : object.kind != BT_OBJECT_PROGRAM)
+		return 0;
+	scan->found = object;
+	return 1;
+}
+
+/* Looks until something is found; false if not all could be looked at. */
+static __always_inline bool scan_descriptors(struct descriptor_scan *scan)
+{
+	struct fdtable *table = descriptors_of((void *)bpf_get_current_task());
+	u32 count = BPF_CORE_READ(table, max_fds);
+
+	scan->slots = BPF_CORE_READ(table, fd);
+	return count <= DESCRIPTORS_MAX && bpf_loop(count, scan_descriptor, scan, 0) >= 0;
+}
+
+/*
+ * Does current hold a program's descriptor? Such act by other calls than bpf(),
+ * too. One without trust can only have inherited it.
+ */
+static __always_inline bool holds_program(void)
+{
+	struct descriptor_scan scan = {};
+
+	return !scan_descriptors(&scan) || scan.found.kind;
+}
+
+#endif

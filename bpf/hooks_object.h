@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/*
+ * Objects are their owners': who gets a descriptor of one, or takes away its
+ * pin.
+ */
+#ifndef BPFTRUST_HOOKS_OBJECT_H
+#define BPFTRUST_HOOKS_OBJECT_H
+
+/* Somebody is about to get hold of @object. False for no. */
+static __noinline bool may_reach(const struct object *object)
+{
+	struct decision decision = { .action = BT_ACTION_OBJECT };
+	struct standing standing;
+
+	if (!armed())
+		return true;
+	standing = entitled_current();
+	decision.subject = object->id;
+	decision.object = object->kind;
+	decision.number = object->type;
+	decision.reason = judge_reach(&standing, object->address);
+	return !refuse(&decision, standing.image);
+}
+
+/* A descriptor is about to be made: of a new map, by id, by pin (kernel/bpf/
+ * syscall.c, bpf_map_new_fd). */
+SEC("lsm/bpf_map")
+int BPF_PROG(bt_map_fd, struct bpf_map *map)
+{
+	struct object object = object_of_map(map);
+
+	if (!may_reach(&object))
+		DENY_BLOCK();
+	return 0;
+}
+
+/* The same of a program (bpf_prog_new_fd). */
+SEC("lsm/bpf_prog")
+int BPF_PROG(bt_prog_fd, struct bpf_prog *prog)
+{
+	struct object object = object_of_program(prog);
+
+	if (!may_reach(&object))
+		DENY_BLOCK();
+	return 0;
+}
+
+SEC("lsm/bpf_token_create")
+int BPF_PROG(bt_token, struct bpf_token *token)
+{
+	struct decision decision = { .action = BT_ACTION_BPF, .subject = BT_COMMAND_TOKEN_CREATE };
+	struct standing standing;
+
+	if (!armed())
+		return 0;
+	standing = entitled_current();
+	ask(&decision, &standing, BT_OBJECT_ABILITY, BT_ABILITY_DELEGATE);
+	if (decision.reason == BT_REASON_NONE && standing.image &&
+	    !own(argument(ctx, 0), BT_OBJECT_TOKEN, 0, standing.image))
+		decision.reason = BT_REASON_RESOURCES;
+	if (refuse(&decision, standing.image))
+		DENY_BLOCK();
+	return 0;
+}
+
+/* 6.18 calls it twice for one token. */
+SEC("lsm/bpf_token_free")
+int BPF_PROG(bt_token_end, struct bpf_token *token)
+{
+	disown(argument(ctx, 0));
+	return 0;
+}
+
+/*
+ * A descriptor arrives: over a socket, from another process, out of io_uring.
+ * Objects that have no record, which any but BTF are that nobody made under
+ * enforcement, are for who may inspect.
+ */
+SEC("lsm/file_receive")
+int BPF_PROG(bt_receive, struct file *file)
+{
+	struct object object;
+
+	object_of_file(file, &object);
+	if (object.kind && !may_reach(&object))
+		DENY_BLOCK();
+	return 0;
+}
+
+/*
+ * A pin is opened as a file, which shows what a map holds (kernel/bpf/inode.c,
+ * bpffs_map_open). Nothing but this hook sees that.
+ */
+SEC("lsm/file_open")
+int BPF_PROG(bt_open, struct file *file)
+{
+	struct object object;
+
+	if (file->f_inode->i_sb->s_magic != BPF_FS_MAGIC)
+		return 0;
+	object_of_pin(file->f_inode, &object);
+	if (object.kind && !may_reach(&object))
+		DENY_BLOCK();
+	return 0;
+}
+
+/* May current take the pin at @dentry away? With the last pin goes the object,
+ * and what it is attached to. */
+static __always_inline bool may_unpin(u64 dentry)
+{
+	struct inode *inode = BPF_CORE_READ((struct dentry *)dentry, d_inode);
+	struct decision decision = { .action = BT_ACTION_OBJECT, .outcome = BT_OUTCOME_ALLOWED };
+	struct standing standing;
+	struct bt_owner *owner;
+	struct object object;
+
+	if (!inode || BPF_CORE_READ(inode, i_sb, s_magic) != BPF_FS_MAGIC || !armed())
+		return true;
+	object_of_pin(inode, &object);
+	owner = bpf_task_storage_get(&evictions, bpf_get_current_task_btf(), NULL, 0);
+	if (!object.kind)
+		return !owner;
+	decision.subject = object.id;
+	decision.object = object.kind;
+	decision.number = object.type;
+	if (owner) {
+		/* In audit mode, too: who evicts tries every pin there is. */
+		if (!is_owned_by(object.address, owner->publisher, owner->loader))
+			return false;
+		report(&decision, NULL);
+		return true;
+	}
+	standing = entitled_current();
+	if (!is_trusted(&standing))
+		decision.reason = standing.reason ?: BT_REASON_RESOURCES;
+	else if (!is_owner(standing.image, object.address))
+		decision.reason = BT_REASON_NOT_OWNER;
+	return !refuse(&decision, standing.image);
+}
+
+/* The answer to prctl(BT_PRCTL_EVICT). */
+static __always_inline int let_evict(u64 from, u64 size)
+{
+	struct task_struct *current = bpf_get_current_task_btf();
+	struct bt_owner *owner;
+
+	if (!may_change_policy())
+		return -EPERM;
+	if (size != sizeof(*owner))
+		return -EINVAL;
+	owner = bpf_task_storage_get(&evictions, current, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (!owner)
+		return -ENOMEM;
+	if (!bpf_copy_from_user(owner, sizeof(*owner), (void *)from))
+		return -EALREADY;
+	bpf_task_storage_delete(&evictions, current);
+	return -EINVAL;
+}
+
+SEC("lsm.s/task_prctl")
+int BPF_PROG(bt_evict, int option, unsigned long owner, unsigned long size)
+{
+	int error;
+
+	if (option != BT_PRCTL_EVICT || !armed())
+		return 0;
+	error = let_evict(owner, size);
+	ANSWER(error, EALREADY);
+	ANSWER(error, EPERM);
+	ANSWER(error, ENOMEM);
+	asm volatile("" ::);
+	return -EINVAL;
+}
+
+SEC("lsm/inode_unlink")
+int BPF_PROG(bt_unpin, struct inode *dir, struct dentry *dentry)
+{
+	if (!may_unpin(argument(ctx, 1)))
+		DENY_BLOCK();
+	return 0;
+}
+
+/* What is renamed, and what that takes the place of. */
+SEC("lsm/inode_rename")
+int BPF_PROG(bt_repin, struct inode *old_dir, struct dentry *old_dentry, struct inode *new_dir,
+	     struct dentry *new_dentry)
+{
+	if (!may_unpin(argument(ctx, 1)) || !may_unpin(argument(ctx, 3)))
+		DENY_BLOCK();
+	return 0;
+}
+
+/* The memory of a map (kernel/bpf/syscall.c, bpf_map_mmap). Who has lost trust,
+ * or inherited the descriptor, has no use of it. */
+SEC("lsm/mmap_file")
+int BPF_PROG(bt_map_memory, struct file *file, unsigned long reqprot, unsigned long prot)
+{
+	struct file *mapped = (void *)argument(ctx, 0);
+	struct object object;
+
+	if (!mapped || BPF_CORE_READ(mapped, f_inode, i_sb, s_magic) != ANON_INODE_FS_MAGIC)
+		return 0;
+	object_of_file(mapped, &object);
+	if (object.kind == BT_OBJECT_MAP && !may_reach(&object))
+		DENY_BLOCK();
+	return 0;
+}
+
+#endif

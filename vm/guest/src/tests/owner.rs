@@ -1,0 +1,530 @@
+//! Programs, maps and links are their owner's: publisher and loader name. Nobody
+//! else gets hold of one, by any way, and what he gets all the same is of no use.
+
+use crate::fixture::{self, ACME, Events, GLOBEX, Key, UNSIGNED, probe, words};
+use crate::grant::Grant;
+use crate::guest::Guest;
+use crate::policy::{acme, apply, loader, publisher};
+use crate::process::{Background, Program};
+use crate::registry::{Group, RunsOn};
+use crate::test;
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+pub const GROUP: Group = Group {
+    name: "owner",
+    runs_on: RunsOn::Supported,
+    setup: Some(setup),
+    teardown: Some(fixture::release),
+    tests: &[
+        test!(a_map_or_program_by_id_is_its_owners),
+        test!(an_owner_is_publisher_and_name),
+        test!(a_link_or_btf_by_id_takes_inspect),
+        test!(who_inspects_only_reads_from_then_on),
+        test!(what_is_pinned_is_its_owners),
+        test!(a_pinned_link_is_of_no_use_to_others),
+        test!(a_pin_is_taken_away_by_its_owner_alone),
+        test!(a_pin_is_read_by_its_owner_alone),
+        test!(what_is_sent_over_a_socket_does_not_arrive),
+        test!(who_is_executed_with_anothers_descriptor_has_no_trust),
+        test!(who_inherits_one_without_trust_has_no_use_of_it),
+        test!(what_was_made_before_is_nobodys),
+        test!(all_are_listed_with_their_owners),
+        test!(an_owner_is_evicted),
+        test!(nobody_is_evicted_by_who_may_not),
+    ],
+};
+
+/// Where tests pin.
+const PINS: &str = "/sys/fs/bpf/owner";
+
+/// What loads, attaches and lets itself be used, and no more.
+const WORKER: Grant<'_> = Grant {
+    abilities: "children",
+    ..Grant::ALL
+};
+
+/// The same, and it may inspect.
+const INSPECTOR: Grant<'_> = Grant {
+    abilities: "children inspect",
+    ..Grant::ALL
+};
+
+fn setup(guest: &mut Guest) -> Result<()> {
+    GLOBEX.make(guest)?;
+    fixture::enforce(guest)?;
+    let more = publisher("globex", &[GLOBEX]);
+    apply(guest, &acme(&more))?;
+    fs::create_dir(PINS).context("cannot make a directory for pins")
+}
+
+/// The loader of this name, signed by `key`.
+fn signed(guest: &Guest, key: Key, file: &str, name: &str, version: u64) -> Result<PathBuf> {
+    loader(guest, file, key, &WORKER.of(name, version))
+}
+
+/// Those that a test is about: who makes, its command-line tool in a later
+/// version, and another loader.
+struct Loaders {
+    agent: PathBuf,
+    tool: PathBuf,
+    other: PathBuf,
+    inspector: PathBuf,
+}
+
+impl Loaders {
+    fn sign(guest: &Guest) -> Result<Self> {
+        Ok(Self {
+            agent: signed(guest, ACME, "agent", "agent", 1)?,
+            tool: signed(guest, ACME, "tool", "agent", 2)?,
+            other: signed(guest, ACME, "other", "other", 1)?,
+            inspector: loader(guest, "inspector", ACME, &INSPECTOR.of("inspector", 1))?,
+        })
+    }
+}
+
+/// Starts `program`, which does `actions` and stays.
+fn start(guest: &mut Guest, program: &Path, actions: &str) -> Result<Background> {
+    let line = format!("{actions} say ready until never");
+    let mut running = guest.start(Program::new(program).args(words(&line)))?;
+    guest.wait_until_says(&mut running, "ready")?;
+    let said = running.said();
+    let failed = said
+        .lines()
+        .any(|line| line.contains(": ") && !line.ends_with(": ok"));
+    ensure!(!failed, "{said}");
+    Ok(running)
+}
+
+/// Requires what the last of `actions` answers, what comes before it being ok.
+fn expect_answer(program: &Path, actions: &str, answer: &str) -> Result<()> {
+    let said = probe(program, &words(actions))?.success()?;
+    let (last, before) = {
+        let mut lines: Vec<&str> = said.lines().collect();
+        (lines.pop().unwrap_or_default(), lines)
+    };
+    ensure!(
+        before.iter().all(|line| line.ends_with(": ok")),
+        "{actions}: {said}"
+    );
+    ensure!(last.ends_with(&format!(": {answer}")), "{actions}: {said}");
+    Ok(())
+}
+
+/// Requires that the last of `actions` is refused for `reason`, about an object of
+/// this kind.
+fn expect_denied(
+    guest: &Guest,
+    program: &Path,
+    actions: &str,
+    reason: &str,
+    fields: &[(&str, &str)],
+) -> Result<()> {
+    let mark = Events::mark(guest)?;
+    expect_answer(program, actions, "EPERM")?;
+    let path = program.to_str().context("a path of ASCII")?;
+    let common = [
+        ("outcome", "denied"),
+        ("reason", reason),
+        ("executable", path),
+    ];
+    mark.expect(guest, &[&common[..], fields].concat())
+        .map(drop)
+        .with_context(|| format!("{actions} by {path}"))
+}
+
+/// All objects, as `objects list` says.
+fn objects(guest: &Guest) -> Result<Vec<Value>> {
+    let said = guest
+        .run(&["bpftrust", "objects", "list", "--json"])?
+        .success()?;
+    let all: Value = serde_json::from_str(&said).with_context(|| format!("not JSON: {said}"))?;
+    all["objects"].as_array().cloned().context("no objects")
+}
+
+/// The id of the one object of this kind that this process made.
+fn id_of(guest: &Guest, kind: &str, maker: &Background) -> Result<u64> {
+    let all = objects(guest)?;
+    let found: Vec<_> = all
+        .iter()
+        .filter(|object| object["kind"] == kind && object["pid"] == maker.pid())
+        .collect();
+    let [object] = found[..] else {
+        anyhow::bail!("not one {kind} of {} in {all:#?}", maker.pid());
+    };
+    object["id"].as_u64().context("no id")
+}
+
+fn a_map_or_program_by_id_is_its_owners(guest: &mut Guest) -> Result<()> {
+    let all = Loaders::sign(guest)?;
+    let agent = start(
+        guest,
+        &all.agent,
+        "keep-map hash load socket_filter keep-program",
+    )?;
+    for (kind, get, use_it) in [
+        ("map", "get-map", "look"),
+        ("program", "get-program", "run"),
+    ] {
+        let id = id_of(guest, kind, &agent)?.to_string();
+        let get = format!("{get} {id}");
+        let about = [("action", "object"), ("object", kind), ("target", &*id)];
+        expect_denied(guest, &all.other, &get, "not-owner", &about)?;
+        // It has no bpf() at all.
+        let command = [("action", "bpf")];
+        expect_denied(guest, Path::new(UNSIGNED), &get, "no-signature", &command)?;
+        // Its own tool, of another version and content.
+        expect_answer(&all.tool, &format!("{get} {use_it}"), "ok")?;
+    }
+    Ok(())
+}
+
+fn an_owner_is_publisher_and_name(guest: &mut Guest) -> Result<()> {
+    let agent = signed(guest, ACME, "agent", "agent", 1)?;
+    let namesake = signed(guest, GLOBEX, "namesake", "agent", 1)?;
+    let running = start(guest, &agent, "keep-map hash")?;
+    let get = format!("get-map {}", id_of(guest, "map", &running)?);
+    let about = [("action", "object"), ("object", "map")];
+    expect_denied(guest, &namesake, &get, "not-owner", &about)?;
+    expect_answer(&agent, &get, "ok")
+}
+
+fn a_link_or_btf_by_id_takes_inspect(guest: &mut Guest) -> Result<()> {
+    let all = Loaders::sign(guest)?;
+    let agent = start(
+        guest,
+        &all.agent,
+        "load cgroup_skb keep-link cgroup_inet_ingress",
+    )?;
+    let id = id_of(guest, "link", &agent)?;
+    let inspect = [
+        ("action", "bpf"),
+        ("object", "ability"),
+        ("name", "inspect"),
+    ];
+    let get = format!("get-link {id}");
+    expect_denied(guest, &all.other, &get, "not-granted", &inspect)?;
+    expect_denied(guest, &all.other, "get-btf 1", "not-granted", &inspect)?;
+    expect_answer(&all.inspector, &format!("{get} info"), "ok")?;
+    expect_answer(&all.inspector, "get-btf 1", "ok")?;
+    let detach = [("action", "bpf"), ("object", "command")];
+    let actions = format!("{get} detach");
+    expect_denied(guest, &all.inspector, &actions, "not-owner", &detach)
+}
+
+fn who_inspects_only_reads_from_then_on(guest: &mut Guest) -> Result<()> {
+    let all = Loaders::sign(guest)?;
+    let agent = start(guest, &all.agent, "keep-map array")?;
+    let get = format!("get-map {}", id_of(guest, "map", &agent)?);
+    expect_answer(
+        &all.inspector,
+        &format!("keep-map array change {get} look"),
+        "ok",
+    )?;
+    for (after, command) in [
+        ("change", "map-update-elem"),
+        ("freeze", "map-freeze"),
+        ("pin /sys/fs/bpf/owner/taken", "obj-pin"),
+        ("map hash", "map-create"),
+        ("load socket_filter", "prog-load"),
+    ] {
+        let about = [("action", "bpf"), ("object", "command"), ("name", command)];
+        let actions = format!("{get} {after}");
+        expect_denied(guest, &all.inspector, &actions, "not-owner", &about)?;
+    }
+    // A later process of the same loader has looked at nothing yet.
+    expect_answer(&all.inspector, "keep-map array change", "ok")
+}
+
+fn what_is_pinned_is_its_owners(guest: &mut Guest) -> Result<()> {
+    let all = Loaders::sign(guest)?;
+    let (map, program) = (format!("{PINS}/map"), format!("{PINS}/program"));
+    let pin = format!("keep-map array pin {map} load socket_filter keep-program pin {program}");
+    expect_answer(&all.agent, &pin, "ok")?;
+    for (kind, path, use_it) in [("map", &map, "change"), ("program", &program, "run")] {
+        let get = format!("get {path}");
+        let about = [("action", "object"), ("object", kind)];
+        expect_denied(guest, &all.other, &get, "not-owner", &about)?;
+        expect_answer(&all.tool, &format!("{get} {use_it} unpin {path}"), "ok")?;
+    }
+    Ok(())
+}
+
+fn a_pinned_link_is_of_no_use_to_others(guest: &mut Guest) -> Result<()> {
+    let all = Loaders::sign(guest)?;
+    let link = format!("{PINS}/link");
+    let pin = format!("load cgroup_skb keep-link cgroup_inet_ingress pin {link}");
+    expect_answer(&all.agent, &pin, "ok")?;
+    // No hook sees who gets it; each use of it is seen.
+    let about = [("action", "bpf"), ("object", "link"), ("name", "cgroup")];
+    for use_it in ["detach", "info", "pin /sys/fs/bpf/owner/second"] {
+        let actions = format!("get {link} {use_it}");
+        expect_denied(guest, &all.other, &actions, "not-owner", &about)?;
+    }
+    let actions = format!("load cgroup_skb get {link} update");
+    expect_denied(guest, &all.other, &actions, "not-owner", &about)?;
+    expect_answer(
+        &all.tool,
+        &format!("load cgroup_skb get {link} update"),
+        "ok",
+    )?;
+    expect_answer(&all.tool, &format!("get {link} detach unpin {link}"), "ok")
+}
+
+fn a_pin_is_taken_away_by_its_owner_alone(guest: &mut Guest) -> Result<()> {
+    let all = Loaders::sign(guest)?;
+    let pin = format!("{PINS}/pin");
+    let make = format!(
+        "keep-map array pin {pin}-map load cgroup_skb keep-link cgroup_inet_ingress pin {pin}-link"
+    );
+    expect_answer(&all.agent, &make, "ok")?;
+    for (kind, path) in [
+        ("map", format!("{pin}-map")),
+        ("link", format!("{pin}-link")),
+    ] {
+        let about = [("action", "object"), ("object", kind)];
+        for take in ["unpin", "rename-over"] {
+            // Another's own pin, which takes the place of this one.
+            let own = format!("keep-map hash pin {path}-new {take} {path}");
+            expect_denied(guest, &all.other, &own, "not-owner", &about)?;
+            expect_answer(&all.other, &format!("unpin {path}-new"), "ok")?;
+        }
+        let rm = format!("unpin {path}");
+        expect_denied(guest, Path::new(UNSIGNED), &rm, "no-signature", &about)?;
+        ensure!(Path::new(&path).exists(), "{path} is gone");
+        expect_answer(&all.tool, &rm, "ok")?;
+    }
+    // What is nobody's is anybody's to remove: a directory, or a plain link.
+    let (directory, alias) = (format!("{PINS}/directory"), format!("{PINS}/alias"));
+    fs::create_dir(&directory)?;
+    fs::remove_dir(&directory)?;
+    std::os::unix::fs::symlink("nowhere", &alias)?;
+    fs::remove_file(&alias)?;
+    Ok(())
+}
+
+fn a_pin_is_read_by_its_owner_alone(guest: &mut Guest) -> Result<()> {
+    let all = Loaders::sign(guest)?;
+    let pin = format!("{PINS}/read");
+    expect_answer(&all.agent, &format!("keep-map array_typed pin {pin}"), "ok")?;
+    let read = format!("read {pin}");
+    let about = [("action", "object"), ("object", "map")];
+    expect_denied(guest, &all.other, &read, "not-owner", &about)?;
+    expect_denied(guest, Path::new(UNSIGNED), &read, "no-signature", &about)?;
+    expect_answer(&all.inspector, &read, "ok")?;
+    expect_answer(&all.tool, &format!("{read} unpin {pin}"), "ok")
+}
+
+fn what_is_sent_over_a_socket_does_not_arrive(guest: &mut Guest) -> Result<()> {
+    let all = Loaders::sign(guest)?;
+    for (make, kind) in [
+        ("keep-map array", "map"),
+        ("load socket_filter keep-program", "program"),
+        ("load cgroup_skb keep-link cgroup_inet_ingress", "link"),
+    ] {
+        for (receiver, reason) in [
+            (all.other.as_path(), Some("not-owner")),
+            (Path::new(UNSIGNED), Some("no-signature")),
+            (all.tool.as_path(), None),
+        ] {
+            let socket = guest.path("socket");
+            let send = format!("{make} send {}", socket.display());
+            let sender = guest.start(Program::new(&all.agent).args(words(&send)))?;
+            let receive = format!("receive {}", socket.display());
+            let about = [("action", "object"), ("object", kind)];
+            match reason {
+                Some(reason) => expect_denied(guest, receiver, &receive, reason, &about)?,
+                None => expect_answer(receiver, &receive, "ok")?,
+            }
+            drop(sender);
+            fs::remove_file(&socket)?;
+        }
+    }
+    Ok(())
+}
+
+fn who_is_executed_with_anothers_descriptor_has_no_trust(guest: &mut Guest) -> Result<()> {
+    let all = Loaders::sign(guest)?;
+    for make in ["keep-map array", "load socket_filter keep-program"] {
+        let hand_over = |program: &Path, then: &str| {
+            format!("{make} inherit exec {} {then}", program.display())
+        };
+        let mark = Events::mark(guest)?;
+        expect_answer(&all.agent, &hand_over(&all.other, "bpf 11"), "EPERM")?;
+        let path = all.other.to_str().context("a path of ASCII")?;
+        for action in ["exec", "bpf"] {
+            let event = [
+                ("action", action),
+                ("outcome", "denied"),
+                ("reason", "not-owner"),
+                ("executable", path),
+            ];
+            mark.expect(guest, &event)?;
+        }
+        expect_answer(&all.agent, &hand_over(&all.tool, "inherited bpf 11"), "ok")?;
+        expect_answer(
+            &all.agent,
+            &hand_over(&all.inspector, "inherited info"),
+            "ok",
+        )?;
+        let about = [("action", "bpf"), ("name", "map-create")];
+        let mark = Events::mark(guest)?;
+        expect_answer(&all.agent, &hand_over(&all.inspector, "map hash"), "EPERM")?;
+        mark.expect(guest, &[&about[..], &[("reason", "not-owner")]].concat())?;
+    }
+    // What an exec closes says nothing.
+    let closed = format!("keep-map array exec {} bpf 11", all.other.display());
+    expect_answer(&all.agent, &closed, "ok")
+}
+
+fn who_inherits_one_without_trust_has_no_use_of_it(guest: &mut Guest) -> Result<()> {
+    let all = Loaders::sign(guest)?;
+    let hand_over = |make: &str, then: &str| format!("{make} inherit exec {UNSIGNED} {then}");
+    for (make, then, action) in [
+        ("keep-map mmapable_array", "inherited memory", "object"),
+        ("keep-map array", "inherited look", "bpf"),
+        // It attaches what it loaded itself, and it can't load.
+        ("load socket_filter keep-program", "inherited run", "bpf"),
+        (
+            "load socket_filter keep-program",
+            "inherited attach-held",
+            "attach",
+        ),
+        ("load sched_cls keep-program", "inherited tc-held", "attach"),
+    ] {
+        let mark = Events::mark(guest)?;
+        expect_answer(&all.agent, &hand_over(make, then), "EPERM")
+            .with_context(|| then.to_owned())?;
+        let event = [
+            ("action", action),
+            ("outcome", "denied"),
+            ("reason", "no-signature"),
+            ("executable", UNSIGNED),
+        ];
+        mark.expect(guest, &event)
+            .with_context(|| then.to_owned())?;
+    }
+    // The owner's own way to do the same.
+    expect_answer(&all.agent, "keep-map mmapable_array memory", "ok")?;
+    expect_answer(
+        &all.agent,
+        "load socket_filter keep-program attach-held",
+        "ok",
+    )?;
+    expect_answer(&all.agent, "load sched_cls keep-program tc-held", "ok")
+}
+
+fn what_was_made_before_is_nobodys(guest: &mut Guest) -> Result<()> {
+    let all = Loaders::sign(guest)?;
+    // The guard's own.
+    let objects = objects(guest)?;
+    let before = |kind: &str| {
+        objects
+            .iter()
+            .find(|object| object["kind"] == kind && object["owner"].is_null())
+            .and_then(|object| object["id"].as_u64())
+            .with_context(|| format!("no {kind} from before in {objects:#?}"))
+    };
+    for (kind, get) in [("map", "get-map"), ("program", "get-program")] {
+        let get = format!("{get} {}", before(kind)?);
+        let about = [("action", "object"), ("object", kind)];
+        expect_denied(guest, &all.agent, &get, "not-owner", &about)?;
+        expect_answer(&all.inspector, &format!("{get} info"), "ok")?;
+    }
+    Ok(())
+}
+
+fn all_are_listed_with_their_owners(guest: &mut Guest) -> Result<()> {
+    let agent = signed(guest, ACME, "agent", "agent", 1)?;
+    let actions = "keep-map hash load cgroup_skb keep-program keep-link cgroup_inet_ingress";
+    let running = start(guest, &agent, actions)?;
+    let mut mine: Vec<_> = objects(guest)?
+        .into_iter()
+        .filter(|object| object["pid"] == running.pid())
+        .map(|object| json!([object["kind"], object["type"], object["owner"]]))
+        .collect();
+    mine.sort_by_key(Value::to_string);
+    let owner = json!({ "publisher": "acme", "loader": "agent" });
+    let expected = [
+        json!(["link", "cgroup", owner]),
+        json!(["map", "hash", owner]),
+        json!(["program", "cgroup_skb", owner]),
+    ];
+    ensure!(mine == expected, "{mine:#?}");
+    let text = guest.run(&["bpftrust", "objects", "list"])?.success()?;
+    let pid = format!("acme/agent  made by process {}", running.pid());
+    ensure!(
+        text.lines().filter(|line| line.ends_with(&pid)).count() == 3,
+        "{text}"
+    );
+    ensure!(
+        text.lines()
+            .any(|line| line.contains("bt_bpf") && line.ends_with("before")),
+        "{text}"
+    );
+    Ok(())
+}
+
+fn an_owner_is_evicted(guest: &mut Guest) -> Result<()> {
+    let all = Loaders::sign(guest)?;
+    let deep = format!("{PINS}/deep");
+    fs::create_dir_all(&deep)?;
+    let (evicted, kept) = (format!("{deep}/agent"), format!("{deep}/other"));
+    let actions = format!("load cgroup_skb keep-link cgroup_inet_ingress pin {evicted}");
+    let running = start(guest, &all.agent, &actions)?;
+    expect_answer(&all.other, &format!("keep-map array pin {kept}"), "ok")?;
+
+    let mark = Events::mark(guest)?;
+    let output = guest.run(&["bpftrust", "objects", "evict", "acme/agent"])?;
+    ensure!(output.status == 1, "{output}");
+    let said = output.stdout;
+    ensure!(said.contains(&format!("removed {evicted}\n")), "{said}");
+    ensure!(
+        said.contains(&format!("type 'kill {}'", running.pid())),
+        "{said}"
+    );
+    ensure!(
+        !Path::new(&evicted).exists() && Path::new(&kept).exists(),
+        "{said}"
+    );
+    mark.expect(
+        guest,
+        &[
+            ("action", "object"),
+            ("outcome", "allowed"),
+            ("object", "link"),
+        ],
+    )?;
+    guest.run(&["bpftrust", "status"])?.success()?;
+
+    drop(running);
+    guest.wait_for(
+        "nothing is left",
+        std::time::Duration::from_secs(20),
+        || {
+            let output = guest.run(&["bpftrust", "objects", "evict", "acme/agent"])?;
+            Ok(output.success().is_ok().then_some(()))
+        },
+    )?;
+    expect_answer(&all.other, &format!("unpin {kept}"), "ok")
+}
+
+fn nobody_is_evicted_by_who_may_not(guest: &mut Guest) -> Result<()> {
+    let all = Loaders::sign(guest)?;
+    let pin = format!("{PINS}/stays");
+    expect_answer(&all.agent, &format!("keep-map array pin {pin}"), "ok")?;
+    for without in [
+        "setpriv --bounding-set=-mac_admin",
+        "unshare --user --map-root-user",
+    ] {
+        let output = guest.shell(&format!("{without} bpftrust objects evict acme/agent"))?;
+        ensure!(
+            output.status == 2 && output.stderr.contains("CAP_MAC_ADMIN"),
+            "{output}"
+        );
+        ensure!(Path::new(&pin).exists(), "{without}: it is gone");
+    }
+    expect_answer(&all.agent, &format!("unpin {pin}"), "ok")
+}
