@@ -267,7 +267,8 @@ struct bt_owner {
 enum bt_handover {
 	BT_PRCTL_POLICY = 0x62707400, /* "bpt" */
 	BT_PRCTL_EVICT = 0x62707401,
-	BT_POLICY_MAGIC = 0x4c4f5042, /* "BPOL" */
+	BT_PRCTL_RELEASE = 0x62707402, /* nothing is decided from now on */
+	BT_POLICY_MAGIC = 0x4c4f5042,  /* "BPOL" */
 	BT_POLICY_FORM = 1,
 };
 

@@ -28,7 +28,8 @@
  *   ptrace_traceme
  *   inode_post_setxattr,   a changed signature is judged again
  *   inode_post_removexattr
- *   task_prctl             another policy takes effect
+ *   task_prctl             another policy takes effect, or none any more; pins of
+ *                          one owner may be taken away
  *
  * A hook gathers, calls the one function that decides, reports. What can't be
  * decided is refused; an exec never fails because of us, it gets no trust.

@@ -124,6 +124,12 @@ int BPF_PROG(bt_load, struct bpf_prog *prog)
 	ask(&decision, &standing, BT_OBJECT_PROGRAM, type);
 	if (attach && type != BPF_PROG_TYPE_STRUCT_OPS)
 		ask(&decision, &standing, BT_OBJECT_ATTACH, attach);
+	/* No grant reaches so far. */
+	if (decision.reason == BT_REASON_NONE && answers_for_security(prog)) {
+		decision.reason = BT_REASON_NOT_GRANTED;
+		decision.object = BT_OBJECT_ATTACH;
+		decision.number = attach;
+	}
 	if (decision.reason == BT_REASON_NONE) {
 		abilities = program_takes(prog, argument(ctx, 0));
 		for (u32 i = 0; i <= BT_ABILITY_OTHER_KFUNCS; i++)

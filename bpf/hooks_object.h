@@ -53,10 +53,9 @@ int BPF_PROG(bt_token, struct bpf_token *token)
 
 	if (!armed())
 		return 0;
-	standing = entitled_current();
-	ask(&decision, &standing, BT_OBJECT_ABILITY, BT_ABILITY_DELEGATE);
-	if (decision.reason == BT_REASON_NONE && standing.image &&
-	    !own(argument(ctx, 0), BT_OBJECT_TOKEN, 0, standing.image))
+	/* Whether it may be made was asked before the command. */
+	standing = standing_of_current();
+	if (is_trusted(&standing) && !own(argument(ctx, 0), BT_OBJECT_TOKEN, 0, standing.image))
 		decision.reason = BT_REASON_RESOURCES;
 	if (refuse(&decision, standing.image))
 		DENY_BLOCK();
@@ -136,40 +135,6 @@ static __always_inline bool may_unpin(u64 dentry)
 	else if (!is_owner(standing.image, object.address))
 		decision.reason = BT_REASON_NOT_OWNER;
 	return !refuse(&decision, standing.image);
-}
-
-/* The answer to prctl(BT_PRCTL_EVICT). */
-static __always_inline int let_evict(u64 from, u64 size)
-{
-	struct task_struct *current = bpf_get_current_task_btf();
-	struct bt_owner *owner;
-
-	if (!may_change_policy())
-		return -EPERM;
-	if (size != sizeof(*owner))
-		return -EINVAL;
-	owner = bpf_task_storage_get(&evictions, current, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
-	if (!owner)
-		return -ENOMEM;
-	if (!bpf_copy_from_user(owner, sizeof(*owner), (void *)from))
-		return -EALREADY;
-	bpf_task_storage_delete(&evictions, current);
-	return -EINVAL;
-}
-
-SEC("lsm.s/task_prctl")
-int BPF_PROG(bt_evict, int option, unsigned long owner, unsigned long size)
-{
-	int error;
-
-	if (option != BT_PRCTL_EVICT || !armed())
-		return 0;
-	error = let_evict(owner, size);
-	ANSWER(error, EALREADY);
-	ANSWER(error, EPERM);
-	ANSWER(error, ENOMEM);
-	asm volatile("" ::);
-	return -EINVAL;
 }
 
 SEC("lsm/inode_unlink")

@@ -43,4 +43,43 @@ int BPF_PROG(bt_prctl, int option, unsigned long policy, unsigned long size)
 	return -EINVAL;
 }
 
+/* The answer to prctl(BT_PRCTL_EVICT). */
+static __always_inline int let_evict(u64 from, u64 size)
+{
+	struct task_struct *current = bpf_get_current_task_btf();
+	struct bt_owner *owner;
+
+	if (size != sizeof(*owner))
+		return -EINVAL;
+	owner = bpf_task_storage_get(&evictions, current, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (!owner)
+		return -ENOMEM;
+	if (!bpf_copy_from_user(owner, sizeof(*owner), (void *)from))
+		return -EALREADY;
+	bpf_task_storage_delete(&evictions, current);
+	return -EINVAL;
+}
+
+/* What root asks of a guard that decides, besides another policy. */
+SEC("lsm.s/task_prctl")
+int BPF_PROG(bt_admin, int option, unsigned long from, unsigned long size)
+{
+	struct bt_state *guard = guard_state();
+	int error = -EALREADY;
+
+	if ((option != BT_PRCTL_EVICT && option != BT_PRCTL_RELEASE) || !guard || !armed())
+		return 0;
+	if (!may_change_policy())
+		error = -EPERM;
+	else if (option == BT_PRCTL_EVICT)
+		error = let_evict(from, size);
+	else
+		*(volatile u64 *)&guard->started = 0;
+	ANSWER(error, EALREADY);
+	ANSWER(error, EPERM);
+	ANSWER(error, ENOMEM);
+	asm volatile("" ::);
+	return -EINVAL;
+}
+
 #endif

@@ -222,8 +222,21 @@ struct sock_fprog_kern {
 	struct sock_filter *filter;
 };
 
+struct btf_type {
+	u32 name_off;
+};
+
+struct btf {
+	struct btf_type **types;
+	u32 nr_types;
+	const char *strings;
+	struct btf *base_btf;
+};
+
 struct bpf_prog_aux {
 	u32 id;
+	u32 attach_btf_id;
+	struct btf *attach_btf;
 	char name[16];
 };
 

@@ -89,6 +89,35 @@ static int scan_call(u64 index, struct program_scan *scan)
 	return 0;
 }
 
+#define SECURITY "security_"
+
+/*
+ * Would @prog answer for a function that asks security modules, so for the hooks
+ * here (BPF_MODIFY_RETURN)? bpf() takes an answer above 0 for a yes (kernel/bpf/
+ * syscall.c, __sys_bpf). What is not known counts as such. The types of modules
+ * are numbered after the kernel's own, and none of those asks.
+ */
+static __always_inline bool answers_for_security(struct bpf_prog *prog)
+{
+	struct btf *btf = BPF_CORE_READ(prog, aux, attach_btf);
+	u32 id = BPF_CORE_READ(prog, aux, attach_btf_id);
+	char start[sizeof(SECURITY)] = {};
+	struct btf_type **types, *type = NULL;
+
+	if (prog->expected_attach_type != BPF_MODIFY_RETURN)
+		return false;
+	if (!btf || BPF_CORE_READ(btf, base_btf))
+		return !btf;
+	types = BPF_CORE_READ(btf, types);
+	if (id >= BPF_CORE_READ(btf, nr_types) ||
+	    bpf_probe_read_kernel(&type, sizeof(type), types + id) ||
+	    bpf_probe_read_kernel_str(start, sizeof(start),
+				      BPF_CORE_READ(btf, strings) + BPF_CORE_READ(type, name_off)) <
+		    0)
+		return true;
+	return !__builtin_memcmp(start, SECURITY, sizeof(start));
+}
+
 /* The abilities (enum bt_ability, a bit each) that @prog takes. */
 static __always_inline u64 program_takes(struct bpf_prog *prog, u64 address)
 {

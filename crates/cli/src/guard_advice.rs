@@ -62,6 +62,7 @@ fn help(error: &Error) -> Option<&'static str> {
             ..
         } => "type 'bpftrust policy apply --audit'",
         Error::OtherMode { .. } => "type 'bpftrust release' and 'bpftrust enforce --audit'",
+        Error::Release { .. } => "it takes CAP_MAC_ADMIN in the initial user namespace",
         Error::Evict { source } => match Errno::from_io_error(source)? {
             Errno::PERM => "it takes CAP_MAC_ADMIN in the initial user namespace",
             _ => "type 'bpftrust status' to see whether the guard is whole",

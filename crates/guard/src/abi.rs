@@ -40,6 +40,7 @@ const _: () = assert!(NAME_SIZE == Name::SIZE);
 /// How a policy is handed over, and what its form is.
 pub(crate) const BT_PRCTL_POLICY: u32 = bt_handover::BT_PRCTL_POLICY.0;
 pub(crate) const BT_PRCTL_EVICT: u32 = bt_handover::BT_PRCTL_EVICT.0;
+pub(crate) const BT_PRCTL_RELEASE: u32 = bt_handover::BT_PRCTL_RELEASE.0;
 pub(crate) const BT_POLICY_MAGIC: u32 = bt_handover::BT_POLICY_MAGIC.0;
 pub(crate) const BT_POLICY_FORM: u16 = bt_handover::BT_POLICY_FORM.0 as u16;
 

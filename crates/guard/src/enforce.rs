@@ -95,8 +95,9 @@ pub fn enforce(policy: &Policy, mode: Mode, adopted: &[Adopted]) -> Result<()> {
 /// Stops the guard: nothing of it is left when this returns.
 ///
 /// # Errors
-/// [`Error::NotRoot`], [`Error::NotEnforcing`]; [`Error::StillHeld`] if somebody
-/// holds the hooks besides their pins.
+/// [`Error::NotRoot`], [`Error::NotEnforcing`]; [`Error::Release`] if the kernel side
+/// doesn't allow it; [`Error::StillHeld`] if somebody holds the hooks besides their
+/// pins.
 pub fn release() -> Result<()> {
     let _lock = lock()?;
     let pins = Pins::standard();
@@ -104,6 +105,13 @@ pub fn release() -> Result<()> {
         return Err(Error::NotEnforcing);
     }
     let hooks = pins.hook_names()?;
+    match Gate::release() {
+        Err(source) if source.raw_os_error() == Some(libc::EPERM) => {
+            return Err(Error::Release { source });
+        }
+        // The hook that answers may be gone, and the others have to go all the same.
+        Ok(()) | Err(_) => {}
+    }
     remove(&pins)?;
     let deadline = Instant::now() + RELEASE_DEADLINE;
     while Gate::is_shut()? || is_any_loaded(&hooks) {
@@ -139,6 +147,7 @@ impl Drop for Attempt<'_> {
     fn drop(&mut self) {
         if !self.succeeded {
             // The error that led here is the one to report.
+            let _ = Gate::release();
             let _ = remove(self.pins);
         }
     }

@@ -68,6 +68,13 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// The kernel side goes on deciding.
+    #[error("the kernel side does not let go")]
+    Release {
+        /// Its answer.
+        #[source]
+        source: io::Error,
+    },
     /// The kernel side doesn't let pins of others be removed.
     #[error("the kernel side does not let anybody's objects be evicted")]
     Evict {

@@ -10,7 +10,7 @@ use std::io;
 
 use libbpf_rs::libbpf_sys::bpf_prog_get_next_id;
 
-use crate::abi::{BT_PRCTL_EVICT, BT_PRCTL_POLICY, bt_owner, bytes_of};
+use crate::abi::{BT_PRCTL_EVICT, BT_PRCTL_POLICY, BT_PRCTL_RELEASE, bt_owner, bytes_of};
 use crate::{Error, Result};
 
 /// `bpf()`, seen from this process.
@@ -43,6 +43,15 @@ impl Gate {
     /// one is being taken over, `ENOMEM`, `EINVAL`, also if it isn't attached.
     pub(crate) fn bring(policy: &[u8]) -> io::Result<()> {
         hand_over(BT_PRCTL_POLICY, policy)
+    }
+
+    /// The kernel side decides nothing any more, all at once: its hooks go one by
+    /// one afterwards, and some later than their pins.
+    ///
+    /// # Errors
+    /// As [`bring`](Self::bring), without `ESTALE`, `EBUSY` and `ENOMEM`.
+    pub(crate) fn release() -> io::Result<()> {
+        hand_over(BT_PRCTL_RELEASE, &[])
     }
 
     /// From now on this thread may take away the pins of `owner`'s objects, and

@@ -49,7 +49,7 @@ pub(crate) const HOOKS: [&str; 29] = [
     "bt_unpin",
     "bt_repin",
     "bt_map_memory",
-    "bt_evict",
+    "bt_admin",
     "bt_prctl",
     "bt_exec",
     GATE,

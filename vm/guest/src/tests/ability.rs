@@ -1,13 +1,13 @@
 //! Abilities: what a loader's programs, or it itself, may do beyond commands and
 //! types, each by every way to it.
 
-use crate::fixture::{self, Events, expect_refused, expect_trusted};
+use crate::fixture::{self, Events, expect_refused, expect_trusted, probe};
 use crate::grant::{Grant, Right, allowed, loader, takes};
 use crate::guest::Guest;
 use crate::registry::{Group, RunsOn};
 use crate::test;
 use crate::tests::probe::answer;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 pub const GROUP: Group = Group {
     name: "ability",
@@ -17,6 +17,7 @@ pub const GROUP: Group = Group {
     tests: &[
         test!(write_user),
         test!(write_kernel).within(120),
+        test!(nobody_answers_for_security_modules),
         test!(override_return),
         test!(send_signal).within(120),
         test!(other_kfuncs),
@@ -29,7 +30,7 @@ pub const GROUP: Group = Group {
 
 /// All abilities but one.
 fn all_but(ability: &str) -> String {
-    const ABILITIES: [&str; 8] = [
+    const ABILITIES: [&str; 9] = [
         "write-user",
         "write-kernel",
         "override-return",
@@ -38,6 +39,7 @@ fn all_but(ability: &str) -> String {
         "own-code",
         "delegate",
         "children",
+        "inspect",
     ];
     let others: Vec<&str> = ABILITIES
         .into_iter()
@@ -103,6 +105,30 @@ fn override_return(guest: &mut Guest) -> Result<()> {
         "load fmod_ret",
     ];
     each_takes(guest, "override-return", &actions)
+}
+
+/// Whose answers decide whether `bpf()` is called at all: a program there would be
+/// above the guard. No grant allows it.
+fn nobody_answers_for_security_modules(guest: &mut Guest) -> Result<()> {
+    let all = loader(guest, "all", Grant::ALL)?;
+    for target in ["security_bpf", "security_file_open"] {
+        let mark = Events::mark(guest)?;
+        let load = format!("fmod_ret:{target}");
+        let said = probe(&all, &["load", &load])?.success()?;
+        ensure!(said == format!("load {load}: EPERM\n"), "{said}");
+        mark.expect(
+            guest,
+            &[
+                ("action", "bpf"),
+                ("reason", "not-granted"),
+                ("object", "attach"),
+                ("name", "modify_return"),
+            ],
+        )?;
+    }
+    // To watch them is harmless, and so is to answer for others.
+    allowed(guest, &["load fentry:security_bpf"], Grant::ALL)?;
+    allowed(guest, &["load fmod_ret"], Grant::ALL)
 }
 
 fn send_signal(guest: &mut Guest) -> Result<()> {
