@@ -181,8 +181,8 @@ pub const RULES: &[Rule] = &[
     (
         "perf events take any program",
         "hooks_attach.h",
-        "\tif (command != PERF_EVENT_IOC_SET_BPF || !armed())",
-        "\tif (1)",
+        "\t\treturn may_attach_to_perf(file);",
+        "\t\treturn true;",
         "grant::attach_types_are_those_granted_when_attaching",
     ),
     (
