@@ -20,6 +20,19 @@
  *   inode_post_setxattr,   a changed signature is judged again
  *   inode_post_removexattr
  *   task_prctl             another policy takes effect
+ *   cgroup/sysctl          the switch that would silence all of this stays on
+ *
+ * Sealed, also:
+ *   inode_unlink,          the pins stay
+ *   inode_rmdir,
+ *   inode_rename
+ *   sb_umount, sb_mount,   the mount that they are in stays, and stays in sight
+ *   move_mount,
+ *   sb_pivotroot
+ *   task_kill,             nobody ends or enters the process that holds links
+ *   task_setrlimit,        and keyrings besides
+ *   ptrace_access_check
+ *   key_permission         the keyrings stay
  *
  * A hook gathers, calls the one function that decides, reports. What can't be
  * decided is refused; an exec never fails because of us, it gets no trust.
@@ -47,6 +60,7 @@
 #include "object.h"
 #include "attach.h"
 #include "apply.h"
+#include "protect.h"
 #include "serve.h"
 #include "hook.h"
 
@@ -57,6 +71,7 @@
 #include "hooks_memory.h"
 #include "hooks_trace.h"
 #include "hooks_policy.h"
+#include "hooks_protect.h"
 
 char LICENSE[] SEC("license") = "GPL";
 
@@ -80,4 +95,6 @@ const volatile struct {
 	struct bt_rule rule;
 	struct bt_owned owned;
 	struct bt_question question;
+	struct bt_arming arming;
+	enum bt_armed armed;
 } exported;

@@ -40,7 +40,11 @@ int BPF_PROG(bt_prctl, int option, unsigned long policy, unsigned long size)
 	if (option != BT_PRCTL_POLICY || !guard)
 		return 0;
 	error = apply(guard, policy, size);
-	if (error == -EALREADY)
+	if (error == -EPERM && guard->sealed) {
+		decision.outcome = BT_OUTCOME_DENIED;
+		decision.reason = BT_REASON_SEALED;
+	}
+	if (error == -EALREADY || decision.reason != BT_REASON_NONE)
 		report(&decision, NULL);
 	ANSWER(error, EALREADY);
 	ANSWER(error, EPERM);
