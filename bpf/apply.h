@@ -197,7 +197,9 @@ static __always_inline int apply(struct bt_state *guard, u64 from, u64 size)
 {
 	int error;
 
-	if (!may_change_policy() || guard->sealed)
+	if (!may_change_policy())
+		return -EPERM;
+	if (guard->sealed)
 		return -EPERM;
 	if (__sync_val_compare_and_swap(&guard->changing, 0, 1))
 		return -EBUSY;

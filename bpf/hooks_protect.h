@@ -107,10 +107,19 @@ int BPF_PROG(bt_mount, const char *device, const struct path *path, const char *
 
 	if (!held || flags & (MS_REMOUNT | MS_SHARED | MS_PRIVATE | MS_SLAVE | MS_UNBINDABLE))
 		return 0;
-	if (((moves && is_in_initial(held)) || hides_pins(held, (void *)argument(ctx, 1))) &&
+	if (((moves && namespace_of_current() == held->initial) ||
+	     hides_pins(held, (void *)argument(ctx, 1))) &&
 	    hold(BT_ACTION_MOUNT, 0))
 		DENY_BLOCK();
 	return 0;
+}
+
+/* Is @mount, which the pins are in or below, moved from its place? A copy that
+ * has no place yet (open_tree(2)) takes nothing along. */
+static __always_inline bool moves_pins(const struct held *held, struct mount *mount)
+{
+	return (u64)BPF_CORE_READ(mount, mnt_ns) == namespace_of_current() &&
+	       takes_pins(held, (u64)mount);
 }
 
 /* Also MOVE_MOUNT_SET_GROUP, which lets one mount see what happens below
@@ -123,7 +132,7 @@ int BPF_PROG(bt_move_mount, const struct path *from, const struct path *to)
 
 	if (!held)
 		return 0;
-	if ((takes_pins(held, (u64)mount_of(BPF_CORE_READ(moved, mnt))) ||
+	if ((moves_pins(held, mount_of(BPF_CORE_READ(moved, mnt))) ||
 	     hides_pins(held, (void *)argument(ctx, 1))) &&
 	    hold(BT_ACTION_MOUNT, 0))
 		DENY_BLOCK();
@@ -135,7 +144,7 @@ int BPF_PROG(bt_pivot, const struct path *old_path, const struct path *new_path)
 {
 	struct held *held = sealed();
 
-	if (held && is_in_initial(held) && hold(BT_ACTION_MOUNT, 0))
+	if (held && namespace_of_current() == held->initial && hold(BT_ACTION_MOUNT, 0))
 		DENY_BLOCK();
 	return 0;
 }

@@ -231,11 +231,11 @@ static __always_inline bool hides_pins(const struct held *held, const struct pat
 					BPF_CORE_READ(dentry, d_sb, s_root) == dentry);
 }
 
-static __always_inline bool is_in_initial(const struct held *held)
+static __always_inline u64 namespace_of_current(void)
 {
 	struct task_struct *current = (void *)bpf_get_current_task();
 
-	return (u64)BPF_CORE_READ(current, nsproxy, mnt_ns) == held->initial;
+	return (u64)BPF_CORE_READ(current, nsproxy, mnt_ns);
 }
 
 /* A pid is given again, so the anchor is known by its start, too. */

@@ -7,6 +7,7 @@
 mod policies;
 mod rights;
 mod rules;
+mod seal;
 
 use crate::{setup, vm, workspace};
 use anyhow::{Context, Result, bail, ensure};
@@ -140,6 +141,7 @@ fn mutants() -> Result<Vec<Mutant>> {
         .iter()
         .chain(rights::RULES)
         .chain(policies::RULES)
+        .chain(seal::RULES)
         .map(|&(name, file, from, to, test)| Mutant {
             name: name.to_owned(),
             file,
