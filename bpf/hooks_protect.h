@@ -107,8 +107,7 @@ int BPF_PROG(bt_mount, const char *device, const struct path *path, const char *
 
 	if (!held || flags & (MS_REMOUNT | MS_SHARED | MS_PRIVATE | MS_SLAVE | MS_UNBINDABLE))
 		return 0;
-	if (((moves && namespace_of_current() == held->initial) ||
-	     hides_pins(held, (void *)argument(ctx, 1))) &&
+	if (((moves && shares_pins(held)) || hides_pins(held, (void *)argument(ctx, 1))) &&
 	    hold(BT_ACTION_MOUNT, 0))
 		DENY_BLOCK();
 	return 0;
@@ -144,7 +143,7 @@ int BPF_PROG(bt_pivot, const struct path *old_path, const struct path *new_path)
 {
 	struct held *held = sealed();
 
-	if (held && namespace_of_current() == held->initial && hold(BT_ACTION_MOUNT, 0))
+	if (held && shares_pins(held) && hold(BT_ACTION_MOUNT, 0))
 		DENY_BLOCK();
 	return 0;
 }

@@ -213,6 +213,10 @@ struct mount {
 	struct mnt_namespace *mnt_ns;
 };
 
+struct mnt_namespace {
+	struct mount *root;
+};
+
 struct nsproxy {
 	struct mnt_namespace *mnt_ns;
 };

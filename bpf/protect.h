@@ -238,6 +238,15 @@ static __always_inline u64 namespace_of_current(void)
 	return (u64)BPF_CORE_READ(current, nsproxy, mnt_ns);
 }
 
+/* Are the pins in current's namespace so that who moves mounts there, whichever
+ * they are, may take the pins along? */
+static __always_inline bool shares_pins(const struct held *held)
+{
+	struct mnt_namespace *namespace = (void *)namespace_of_current();
+
+	return takes_pins(held, (u64)BPF_CORE_READ(namespace, root));
+}
+
 /* A pid is given again, so the anchor is known by its start, too. */
 static __always_inline bool is_anchor(const struct held *held, struct task_struct *task)
 {

@@ -9,6 +9,9 @@ use crate::fixture::{expect_refused, expect_trusted, probe, signed_probe};
 use crate::guest::Guest;
 use crate::policy::{CALL, status};
 use crate::registry::{Group, RunsOn};
+use crate::sealed::{
+    anchor, expect_all_sealed, expect_enforcing, expect_kept_on, expect_sealed, expect_told, rings,
+};
 use crate::test;
 use anyhow::{Context, Result, ensure};
 use std::fs;
@@ -74,54 +77,6 @@ fn seal(guest: &mut Guest) -> Result<()> {
     let said = guest.run(&["bpftrust", "enforce", "--seal"])?.success()?;
     ensure!(said.contains("sealed"), "{said}");
     Ok(())
-}
-
-/// The guard refuses who is not signed, for that, and a loader that nobody has
-/// executed before may call `bpf()`.
-fn expect_enforcing(guest: &Guest) -> Result<()> {
-    expect_refused(guest, Path::new(UNSIGNED), CALL, "no-signature")?;
-    let signed = signed_probe(guest, "fresh")?;
-    expect_trusted(guest, &signed, CALL)?;
-    fs::remove_file(&signed).context("cannot remove the probe")
-}
-
-/// Requires that a shell command fails, and that an event of this action says
-/// that it is sealed.
-fn expect_sealed(guest: &Guest, command: &str, action: &str) -> Result<()> {
-    let mark = Events::mark(guest)?;
-    let output = guest.shell(command)?;
-    ensure!(output.status != 0, "unexpected success: {output}");
-    mark.expect(
-        guest,
-        &[
-            ("action", action),
-            ("outcome", "denied"),
-            ("reason", "sealed"),
-        ],
-    )
-    .with_context(|| output.to_string())?;
-    Ok(())
-}
-
-/// All of these, one by one, and in the end it is still enforcing.
-fn expect_all_sealed(guest: &Guest, commands: &[&str], action: &str) -> Result<()> {
-    for command in commands {
-        expect_sealed(guest, command, action)?;
-    }
-    let status = status(guest)?;
-    ensure!(
-        status["missing_hooks"]
-            .as_array()
-            .is_some_and(Vec::is_empty),
-        "{status}"
-    );
-    expect_enforcing(guest)
-}
-
-fn anchor(guest: &Guest) -> Result<u64> {
-    let status = status(guest)?;
-    let pid = status["seal"]["anchor"].as_u64();
-    pid.with_context(|| format!("no anchor in {status}"))
 }
 
 fn status_says_so(guest: &mut Guest) -> Result<()> {
@@ -296,20 +251,12 @@ fn mounts_do_not_move_below_another(guest: &mut Guest) -> Result<()> {
             "mount --move /sys /mnt",
             "LIBMOUNT_FORCE_MOUNT2=always mount --move /sys/fs/bpf /mnt",
             "cd new && pivot_root . old",
+            "unshare -m --propagation unchanged sh -c \
+             'LIBMOUNT_FORCE_MOUNT2=always mount --move /sys /mnt'",
+            "cd new && unshare -m --propagation unchanged pivot_root . old",
         ],
         "mount",
     )
-}
-
-/// Serials of the keyring of keyrings and of a publisher's.
-fn rings() -> Result<Vec<String>> {
-    let keys = fs::read_to_string("/proc/keys").context("cannot read the list of keys")?;
-    let ours = keys.lines().filter(|line| line.contains(" bpftrust"));
-    let serials: Vec<String> = ours
-        .filter_map(|line| Some(format!("0x{}", line.split_whitespace().next()?)))
-        .collect();
-    ensure!(serials.len() == 3, "two keyrings and a key: {keys}");
-    Ok(serials)
 }
 
 /// The kernel refuses most by their permissions, and says so to nobody.
@@ -342,20 +289,6 @@ fn keyrings_stay(guest: &mut Guest) -> Result<()> {
     expect_sealed(guest, &format!("keyctl unlink {parent} @u"), "keyring")?;
     rings()?;
     expect_enforcing(guest)
-}
-
-fn expect_kept_on(guest: &Guest, attempt: impl FnOnce() -> Result<()>) -> Result<()> {
-    let mark = Events::mark(guest)?;
-    attempt()?;
-    let fields = [
-        ("action", "sysctl"),
-        ("outcome", "denied"),
-        ("reason", "kept-on"),
-    ];
-    mark.expect(guest, &fields)?;
-    let value = fs::read_to_string("/proc/sys/kernel/ftrace_enabled")?;
-    ensure!(value == "1\n", "kernel.ftrace_enabled is {value}");
-    Ok(())
 }
 
 fn ftrace_stays_on(guest: &mut Guest) -> Result<()> {
@@ -418,15 +351,6 @@ fn its_limits_stay(guest: &mut Guest) -> Result<()> {
         expect_sealed(guest, &format!("prlimit --pid {pid} {limit}"), "anchor")?;
     }
     expect_enforcing(guest)
-}
-
-/// Requires that a verb fails, and says that the guard is sealed.
-fn expect_told(guest: &Guest, words: &[&str], complaint: &str) -> Result<()> {
-    let output = guest.run(words)?;
-    ensure!(output.status == 2, "{output}");
-    ensure!(output.stderr.contains(complaint), "{output}");
-    ensure!(output.stderr.contains("\nhelp: "), "{output}");
-    Ok(())
 }
 
 fn release_is_refused(guest: &mut Guest) -> Result<()> {
