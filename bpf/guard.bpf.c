@@ -30,7 +30,8 @@
  *   move_mount,
  *   sb_pivotroot
  *   task_kill,             nobody ends or enters the process that holds links
- *   task_setrlimit,        and keyrings besides
+ *   file_send_sigiotask,   and keyrings besides
+ *   task_setrlimit,
  *   ptrace_access_check
  *   key_permission         the keyrings stay
  *

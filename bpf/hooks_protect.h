@@ -105,7 +105,9 @@ int BPF_PROG(bt_mount, const char *device, const struct path *path, const char *
 	struct held *held = sealed();
 	bool moves = flags & MS_MOVE;
 
-	if (!held || flags & (MS_REMOUNT | MS_SHARED | MS_PRIVATE | MS_SLAVE | MS_UNBINDABLE))
+	/* These change a mount that is there; MS_BIND goes before the latter
+	 * (fs/namespace.c, path_mount). */
+	if (!held || flags & MS_REMOUNT || (flags & MS_PROPAGATION && !(flags & MS_BIND)))
 		return 0;
 	if (((moves && shares_pins(held)) || hides_pins(held, (void *)argument(ctx, 1))) &&
 	    hold(BT_ACTION_MOUNT, 0))
@@ -165,6 +167,29 @@ int BPF_PROG(bt_kill, struct task_struct *task)
 	if ((int)argument(ctx, 2) && keeps_anchor(argument(ctx, 0)))
 		DENY_BLOCK();
 	return 0;
+}
+
+/*
+ * F_SETOWN and F_SETSIG have the kernel send a signal of one's choice to a
+ * process of one's choice (fs/fcntl.c, send_sigio_to_task), from whatever
+ * context data arrives in: so who is current says little, and task_lock() is
+ * not for asking.
+ */
+SEC("lsm/file_send_sigiotask")
+int BPF_PROG(bt_sigio, struct task_struct *task)
+{
+	struct decision decision = {
+		.action = BT_ACTION_ANCHOR,
+		.outcome = BT_OUTCOME_DENIED,
+		.reason = BT_REASON_SEALED,
+	};
+	struct held *held = sealed();
+
+	if (!held || !is_anchor(held, (void *)argument(ctx, 0)))
+		return 0;
+	decision.subject = BPF_CORE_READ(task, tgid);
+	report_briefly(&decision);
+	DENY_BLOCK();
 }
 
 /* RLIMIT_CPU kills. */

@@ -63,11 +63,9 @@ typedef _Bool bool;
 
 /* include/uapi/linux/mount.h */
 #define MS_REMOUNT 32
+#define MS_BIND 4096
 #define MS_MOVE 8192
-#define MS_UNBINDABLE (1 << 17)
-#define MS_PRIVATE (1 << 18)
-#define MS_SLAVE (1 << 19)
-#define MS_SHARED (1 << 20)
+#define MS_PROPAGATION (15 << 17) /* unbindable, private, slave, shared */
 
 /* include/uapi/linux/capability.h, perf_event.h: _IOW('$', 8, __u32) */
 #define CAP_MAC_ADMIN 33

@@ -225,7 +225,7 @@ static __always_inline bool hides_pins(const struct held *held, const struct pat
 	struct dentry *dentry = BPF_CORE_READ(path, dentry);
 	struct mount *mount = mount_of(BPF_CORE_READ(path, mnt));
 
-	if ((u64)BPF_CORE_READ(mount, mnt_ns) != held->initial)
+	if ((u64)BPF_CORE_READ(mount, mnt_ns) != held->initial && !is_propagated(mount))
 		return false;
 	return is_pin(held, dentry) || ((u64)BPF_CORE_READ(mount, mnt.mnt_sb) == held->bpffs &&
 					BPF_CORE_READ(dentry, d_sb, s_root) == dentry);

@@ -48,7 +48,7 @@ pub(crate) const HOOKS: [&str; 18] = [
 pub(crate) const SWITCH: &str = "bt_sysctl";
 
 /// The programs that are hooks besides where the guard is sealed.
-pub(crate) const SEAL_HOOKS: [&str; 11] = [
+pub(crate) const SEAL_HOOKS: [&str; 12] = [
     "bt_unlink",
     "bt_rmdir",
     "bt_rename",
@@ -57,6 +57,7 @@ pub(crate) const SEAL_HOOKS: [&str; 11] = [
     "bt_move_mount",
     "bt_pivot",
     "bt_kill",
+    "bt_sigio",
     "bt_limit_anchor",
     "bt_trace_anchor",
     "bt_keyring",

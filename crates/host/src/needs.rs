@@ -290,6 +290,12 @@ pub const NEEDS: &[Need] = &[
         "root could take the second hold on the guard away",
     ),
     hook(
+        "file_send_sigiotask",
+        "5.7 and CONFIG_BPF_LSM",
+        "a seal: the process that holds links and keyrings lives",
+        "root could take the second hold on the guard away",
+    ),
+    hook(
         "task_setrlimit",
         "5.7 and CONFIG_BPF_LSM",
         "a seal: the process that holds links and keyrings lives",

@@ -104,7 +104,7 @@ pub const RULES: &[Rule] = &[
     (
         "something can be mounted over the pins",
         "protect.h",
-        "\tif ((u64)BPF_CORE_READ(mount, mnt_ns) != held->initial)",
+        "\tif ((u64)BPF_CORE_READ(mount, mnt_ns) != held->initial && !is_propagated(mount))",
         "\tif (1)",
         "seal::nothing_is_mounted_over_it",
     ),
@@ -128,6 +128,27 @@ pub const RULES: &[Rule] = &[
         "\tif ((int)argument(ctx, 2) && keeps_anchor(argument(ctx, 0)))",
         "\tif (0)",
         "seal::the_anchor_is_not_ended",
+    ),
+    (
+        "the anchor can be killed by input and output",
+        "hooks_protect.h",
+        "\tif (!held || !is_anchor(held, (void *)argument(ctx, 0)))\n\t\treturn 0;\n\tdecision.subject",
+        "\tif (1)\n\t\treturn 0;\n\tdecision.subject",
+        "seal::the_anchor_is_not_ended",
+    ),
+    (
+        "other namespaces may hide the pins",
+        "protect.h",
+        " && !is_propagated(mount))",
+        ")",
+        "seal::nothing_is_mounted_over_it",
+    ),
+    (
+        "a bind that also changes propagation hides the pins",
+        "hooks_protect.h",
+        "(flags & MS_PROPAGATION && !(flags & MS_BIND))",
+        "flags & MS_PROPAGATION",
+        "seal::nothing_is_mounted_over_it",
     ),
     (
         "nobody may ask for the anchor",

@@ -232,6 +232,8 @@ fn nothing_is_mounted_over_it(guest: &mut Guest) -> Result<()> {
             "mount -t tmpfs none /sys/fs/bpf",
             "mount -t tmpfs none /sys/fs/bpf/bpftrust",
             "mount --bind /work /sys/fs/bpf/bpftrust/hooks",
+            "unshare -m --propagation unchanged mount -t tmpfs none /sys/fs/bpf",
+            "bpftrust-probe bind-privately /sys/fs/bpf | grep ok",
             &format!("{old_call} mount -t tmpfs none /sys/fs/bpf"),
             &format!("{old_call} mount --bind /work /sys/fs/bpf/bpftrust"),
         ],
@@ -322,6 +324,15 @@ fn the_anchor_is_not_ended(guest: &mut Guest) -> Result<()> {
         expect_sealed(guest, &format!("kill -s {signal} {pid}"), "anchor")?;
     }
     guest.shell(&format!("kill -0 {pid}"))?.success()?;
+    let pid = pid.to_string();
+    let mark = Events::mark(guest)?;
+    probe(Path::new(UNSIGNED), &["signal-by-pipe", &pid])?.success()?;
+    mark.expect(
+        guest,
+        &[("action", "anchor"), ("reason", "sealed"), ("target", &pid)],
+    )?;
+    let runs = &status(guest)?["seal"]["anchor_runs"];
+    ensure!(*runs == true, "the anchor was killed");
     expect_enforcing(guest)
 }
 
