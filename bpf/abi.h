@@ -131,6 +131,8 @@ enum bt_reason {
 	BT_REASON_TOO_OLD,	    /* a higher version is required, or was seen */
 	BT_REASON_REVOKED,	    /* the policy refuses its digest, key or name */
 	BT_REASON_NOT_OWNER,	    /* the object is another's */
+	BT_REASON_SEALED,	    /* what is sealed can't be taken away or changed */
+	BT_REASON_KEPT_ON,	    /* would switch the guard off from outside of BPF */
 };
 
 /* What an event is about. */
@@ -140,8 +142,13 @@ enum bt_action {
 	BT_ACTION_TAINT,    /* a trusted address space lost trust */
 	BT_ACTION_TRACE,    /* somebody reached for a trusted process */
 	BT_ACTION_ATTACH,   /* a program was attached without bpf() */
-	BT_ACTION_POLICY,   /* another policy took effect */
+	BT_ACTION_POLICY,   /* another policy took effect, or was refused to */
 	BT_ACTION_OBJECT,   /* somebody reached for a program, map, link or token */
+	BT_ACTION_PIN,	    /* a pin of ours was about to be taken away */
+	BT_ACTION_MOUNT,    /* so was the mount that the pins are in */
+	BT_ACTION_ANCHOR,   /* somebody reached for the process that holds them, too */
+	BT_ACTION_KEYRING,  /* a keyring was about to be taken away */
+	BT_ACTION_SYSCTL,   /* a setting was about to be written */
 };
 
 /* What a right is asked for: which of the sets of struct bt_rights, and so what
@@ -198,7 +205,7 @@ struct bt_event {
 	__u32 pid;	/* thread group, as the initial PID namespace has it */
 	__u32 tid;
 	__u32 uid;
-	__u32 target;		 /* BT_ACTION_TRACE: the pid reached for;
+	__u32 target;		 /* BT_ACTION_TRACE, _ANCHOR: the pid reached for;
 				    BT_ACTION_OBJECT: the object's id */
 	__u32 command;		 /* BT_ACTION_BPF: enum bpf_cmd */
 	__u8 action;		 /* enum bt_action */
@@ -371,7 +378,22 @@ struct bt_state {
 	__u64 clock;	    /* the highest wall time seen, less the time since boot then,
 			       in nanoseconds: so time goes on from there */
 	__u32 audit;
-	__u32 form; /* BT_FORM of the guard that runs */
+	__u32 form;   /* BT_FORM of the guard that runs */
+	__u32 sealed; /* nothing in user space takes the guard away until reboot */
+	__u32 anchor; /* sealed: thread group that holds links and keyrings */
+};
+
+/* What `enforce` tells bt_arm. */
+struct bt_arming {
+	__u32 directory; /* sealed: descriptor of that of the pins */
+	__u32 reserved;
+};
+
+/* The answer of bt_arm. */
+enum bt_armed {
+	BT_ARMED,
+	BT_ARMED_NOT,	    /* no policy, or armed already */
+	BT_ARMED_ELSEWHERE, /* sealed: not in the initial mount namespace */
 };
 
 _Static_assert(sizeof(struct bt_digest) == 68, "bt_digest is packed");

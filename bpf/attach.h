@@ -43,7 +43,7 @@ static __always_inline u32 attach_of(u32 command, u64 attr)
 }
 
 /* Does this call take a descriptor that may be a link's? Then @fd is that. */
-static __always_inline bool takes_link(u32 command, u64 attr, s32 *fd)
+static __always_inline bool takes_link(u32 command, u64 attr, u32 *fd)
 {
 	switch (command) {
 	case BT_COMMAND_LINK_UPDATE:

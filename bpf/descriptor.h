@@ -11,7 +11,6 @@
 
 /* include/uapi/linux/magic.h */
 #define ANON_INODE_FS_MAGIC 0x09041934
-#define BPF_FS_MAGIC 0xcafe4a11
 
 /* More descriptors than bpf_loop() can look at (BPF_MAX_LOOPS). */
 #define DESCRIPTORS_MAX (1U << 23)
@@ -84,23 +83,22 @@ static __noinline int object_of_pin(struct inode *inode, struct object *object)
 	return 0;
 }
 
-static __always_inline struct fdtable *descriptors_of(struct task_struct *task)
+static __always_inline struct fdtable *descriptors_of_current(void)
 {
+	struct task_struct *task = (void *)bpf_get_current_task();
+
 	return BPF_CORE_READ(task, files, fdt);
 }
 
-/* What is behind current's descriptor @fd now. */
-static __always_inline void object_of_descriptor(s32 fd, struct object *object)
+/* What is behind current's descriptor @fd now; NULL if nothing is. */
+static __always_inline struct file *file_of_current(u32 fd)
 {
-	struct fdtable *table = descriptors_of((void *)bpf_get_current_task());
-	struct file **slots = BPF_CORE_READ(table, fd), *file = NULL;
+	struct fdtable *table = descriptors_of_current();
+	struct file *file = NULL;
 
-	*object = (struct object){};
-	if (fd < 0 || (u32)fd >= BPF_CORE_READ(table, max_fds))
-		return;
-	bpf_probe_read_kernel(&file, sizeof(file), slots + fd);
-	if (file)
-		object_of_file(file, object);
+	if (fd < BPF_CORE_READ(table, max_fds))
+		bpf_probe_read_kernel(&file, sizeof(file), BPF_CORE_READ(table, fd) + fd);
+	return file;
 }
 
 /* A look at all descriptors of a task. */
@@ -130,7 +128,7 @@ static int scan_descriptor(u64 index, struct descriptor_scan *scan)
 /* Looks until something is found; false if not all could be looked at. */
 static __always_inline bool scan_descriptors(struct descriptor_scan *scan)
 {
-	struct fdtable *table = descriptors_of((void *)bpf_get_current_task());
+	struct fdtable *table = descriptors_of_current();
 	u32 count = BPF_CORE_READ(table, max_fds);
 
 	scan->slots = BPF_CORE_READ(table, fd);

@@ -30,6 +30,20 @@
  *   inode_post_removexattr
  *   task_prctl             another policy takes effect, or none any more; pins of
  *                          one owner may be taken away
+ *   cgroup/sysctl          the switch that would silence all of this stays on
+ *
+ * Sealed, also:
+ *   inode_unlink,          the pins stay
+ *   inode_rmdir,
+ *   inode_rename
+ *   sb_umount, sb_mount,   the mount that they are in stays, and stays in sight
+ *   move_mount,
+ *   sb_pivotroot
+ *   task_kill,             nobody ends or enters the process that holds links
+ *   file_send_sigiotask,   and keyrings besides
+ *   task_setrlimit,
+ *   ptrace_access_check
+ *   key_permission         the keyrings stay
  *
  * A hook gathers, calls the one function that decides, reports. What can't be
  * decided is refused; an exec never fails because of us, it gets no trust.
@@ -58,6 +72,7 @@
 #include "program.h"
 #include "attach.h"
 #include "apply.h"
+#include "protect.h"
 #include "serve.h"
 #include "hook.h"
 
@@ -69,6 +84,7 @@
 #include "hooks_memory.h"
 #include "hooks_trace.h"
 #include "hooks_policy.h"
+#include "hooks_protect.h"
 
 char LICENSE[] SEC("license") = "GPL";
 
@@ -93,4 +109,6 @@ const volatile struct {
 	struct bt_owned owned;
 	struct bt_owner owner;
 	struct bt_question question;
+	struct bt_arming arming;
+	enum bt_armed armed;
 } exported;

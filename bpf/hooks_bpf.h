@@ -29,7 +29,8 @@ static __always_inline void
 ask_about_objects(struct decision *decision, const struct standing *standing, u32 command, u64 attr)
 {
 	struct object link;
-	s32 fd;
+	struct file *file;
+	u32 fd;
 
 	if (decision->reason != BT_REASON_NONE || !standing->image)
 		return;
@@ -38,7 +39,8 @@ ask_about_objects(struct decision *decision, const struct standing *standing, u3
 	if (command == BT_COMMAND_LINK_GET_FD_BY_ID && decision->reason == BT_REASON_NONE)
 		standing->image->inspects = 1;
 	if (takes_link(command, attr, &fd)) {
-		object_of_descriptor(fd, &link);
+		file = file_of_current(fd);
+		object_of_file(file, &link);
 		if (link.kind == BT_OBJECT_LINK) {
 			decision->reason = judge_reach(standing, link.address);
 			decision->object = BT_OBJECT_LINK;

@@ -31,7 +31,11 @@ int BPF_PROG(bt_prctl, int option, unsigned long policy, unsigned long size)
 	if (option != BT_PRCTL_POLICY || !guard)
 		return 0;
 	error = apply(guard, policy, size);
-	if (error == -EALREADY)
+	if (error == -EPERM && guard->sealed) {
+		decision.outcome = BT_OUTCOME_DENIED;
+		decision.reason = BT_REASON_SEALED;
+	}
+	if (error == -EALREADY || decision.reason != BT_REASON_NONE)
 		report(&decision, NULL);
 	ANSWER(error, EALREADY);
 	ANSWER(error, EPERM);
@@ -43,9 +47,19 @@ int BPF_PROG(bt_prctl, int option, unsigned long policy, unsigned long size)
 	return -EINVAL;
 }
 
-/* The answer to prctl(BT_PRCTL_EVICT). */
-static __always_inline int let_evict(u64 from, u64 size)
+/* Does the policy in force refuse every loader of this name? */
+static __always_inline bool is_refused(struct bt_state *guard, const u8 *loader)
 {
+	struct rule_id id = { .generation = generation_of(guard) };
+	u64 *least = rule(&id, BT_RULE_NAME, 0, loader);
+
+	return least && *least == BT_VERSION_REFUSED;
+}
+
+/* The answer to prctl(BT_PRCTL_EVICT). Sealed, it takes a policy that refuses him. */
+static __always_inline int let_evict(struct bt_state *guard, u64 from, u64 size)
+{
+	int error = -EALREADY;
 	struct task_struct *current = bpf_get_current_task_btf();
 	struct bt_owner *owner;
 
@@ -54,10 +68,13 @@ static __always_inline int let_evict(u64 from, u64 size)
 	owner = bpf_task_storage_get(&evictions, current, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (!owner)
 		return -ENOMEM;
-	if (!bpf_copy_from_user(owner, sizeof(*owner), (void *)from))
-		return -EALREADY;
-	bpf_task_storage_delete(&evictions, current);
-	return -EINVAL;
+	if (bpf_copy_from_user(owner, sizeof(*owner), (void *)from))
+		error = -EINVAL;
+	else if (guard->sealed && !is_refused(guard, owner->loader))
+		error = -EPERM;
+	if (error != -EALREADY)
+		bpf_task_storage_delete(&evictions, current);
+	return error;
 }
 
 /* What root asks of a guard that decides, besides another policy. */
@@ -72,7 +89,9 @@ int BPF_PROG(bt_admin, int option, unsigned long from, unsigned long size)
 	if (!may_change_policy())
 		error = -EPERM;
 	else if (option == BT_PRCTL_EVICT)
-		error = let_evict(from, size);
+		error = let_evict(guard, from, size);
+	else if (guard->sealed)
+		error = -EPERM;
 	else
 		*(volatile u64 *)&guard->started = 0;
 	ANSWER(error, EALREADY);

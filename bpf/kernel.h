@@ -50,14 +50,22 @@ typedef _Bool bool;
 #define FS_VERITY_HASH_ALG_SHA256 1
 #define FS_VERITY_HASH_ALG_SHA512 2
 
-/* include/uapi/linux/sched.h, mman-common.h; include/linux/{binfmts,mm,ptrace,sched}.h */
+/* include/uapi/linux/sched.h, mman-common.h; include/linux/{binfmts,key,mm,ptrace,sched}.h */
 #define CLONE_VM 0x100
 #define PROT_WRITE 0x2
 #define PROT_EXEC 0x4
 #define VM_EXEC 0x4
 #define LSM_UNSAFE_PTRACE 2
 #define PTRACE_MODE_ATTACH 2
+#define KEY_NEED_SEARCH 4
+#define KEY_NEED_UNLINK 7
 #define PF_KTHREAD 0x00200000
+
+/* include/uapi/linux/mount.h */
+#define MS_REMOUNT 32
+#define MS_BIND 4096
+#define MS_MOVE 8192
+#define MS_PROPAGATION (15 << 17) /* unbindable, private, slave, shared */
 
 /* include/uapi/linux/capability.h, perf_event.h: _IOW('$', 8, __u32) */
 #define CAP_MAC_ADMIN 33
@@ -78,6 +86,8 @@ typedef _Bool bool;
 #define SO_ATTACH_REUSEPORT_EBPF 52
 #define PACKET_FANOUT_DATA 22
 #define IPT_SO_SET_REPLACE 64
+
+#define BPF_FS_MAGIC 0xcafe4a11	 /* include/uapi/linux/magic.h */
 #define PERF_FILE "[perf_event]" /* kernel/events/core.c, perf_event_open */
 
 /* include/uapi/linux/bpf.h: map types, map flags and arguments that we use */
@@ -124,6 +134,11 @@ enum {
 };
 
 /* include/uapi/linux/bpf.h, so the same on every kernel */
+struct bpf_sysctl {
+	__u32 write;
+	__u32 file_pos;
+};
+
 struct bpf_insn {
 	__u8 code;
 	__u8 registers; /* dst_reg in the low half, src_reg in the high one */
@@ -133,8 +148,11 @@ struct bpf_insn {
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
+struct dentry;
+
 struct super_block {
 	unsigned long s_magic;
+	struct dentry *s_root;
 };
 
 struct inode {
@@ -166,6 +184,7 @@ union key_payload {
 };
 
 struct key {
+	char *description;
 	union key_payload payload;
 	struct assoc_array keys;
 	struct key_restriction *restrict_link;
@@ -193,6 +212,36 @@ struct qstr {
 struct dentry {
 	struct inode *d_inode;
 	struct qstr d_name;
+	struct dentry *d_parent;
+	struct super_block *d_sb;
+};
+
+struct vfsmount {
+	struct super_block *mnt_sb;
+};
+
+struct list_head {
+	struct list_head *next;
+};
+
+/* fs/mount.h; mnt_slave_list is a hlist_head since 6.17 */
+struct mount {
+	struct mount *mnt_parent;
+	struct dentry *mnt_mountpoint;
+	struct vfsmount mnt;
+	struct list_head mnt_mounts;
+	struct list_head mnt_child;
+	struct list_head mnt_share;
+	struct list_head mnt_slave_list;
+	struct mnt_namespace *mnt_ns;
+};
+
+struct mnt_namespace {
+	struct mount *root;
+};
+
+struct nsproxy {
+	struct mnt_namespace *mnt_ns;
 };
 
 struct file {
@@ -309,10 +358,13 @@ struct task_struct {
 	unsigned int flags;
 	int pid;
 	int tgid;
+	u64 start_boottime;
+	struct task_struct *group_leader;
 	struct task_struct *real_parent;
+	struct files_struct *files;
+	struct nsproxy *nsproxy;
 	const struct cred *cred;
 	struct seccomp seccomp;
-	struct files_struct *files;
 	char comm[16];
 };
 

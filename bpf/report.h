@@ -11,6 +11,9 @@
 
 const volatile bool audit = false;
 
+/* To be sealed when it is armed. */
+const volatile bool seal = false;
+
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
@@ -86,8 +89,11 @@ struct decision {
 	u32 number;  /* of the object */
 };
 
-/* Records @decision. @image is current's, or NULL. */
-static __noinline int report(const struct decision *decision, const struct bt_image *image)
+/*
+ * The slot for an event, written but for the executable and what depends on it;
+ * NULL if there is none. Who gets one closes it.
+ */
+static __always_inline struct bt_event *open_event(const struct decision *decision)
 {
 	struct bt_state *guard = guard_state();
 	struct bt_event *event;
@@ -95,7 +101,7 @@ static __noinline int report(const struct decision *decision, const struct bt_im
 	u32 slot;
 
 	if (!guard)
-		return 0;
+		return NULL;
 	if (decision->outcome != BT_OUTCOME_ALLOWED)
 		__sync_fetch_and_add(&guard->refusals[decision->reason & 31], 1);
 	sequence = __sync_add_and_fetch(&guard->events, 1);
@@ -104,7 +110,7 @@ static __noinline int report(const struct decision *decision, const struct bt_im
 	/* A sleepable writer may be stalled in this slot for a whole round. */
 	if (!event || __sync_val_compare_and_swap(&event->busy, 0, 1)) {
 		__sync_fetch_and_add(&guard->lost, 1);
-		return 0;
+		return NULL;
 	}
 	__sync_lock_test_and_set(&event->closing, 0);
 	event->sequence = sequence;
@@ -121,13 +127,40 @@ static __noinline int report(const struct decision *decision, const struct bt_im
 	event->object = decision->object;
 	event->number = decision->number;
 	__builtin_memset(event->key, 0, sizeof(event->key));
+	bpf_get_current_comm(event->comm, sizeof(event->comm));
+	return event;
+}
+
+static __always_inline void close_event(struct bt_event *event)
+{
+	__sync_lock_test_and_set(&event->closing, event->sequence);
+	__sync_lock_test_and_set(&event->busy, 0);
+}
+
+/* Records @decision. @image is current's, or NULL. */
+static __noinline int report(const struct decision *decision, const struct bt_image *image)
+{
+	struct bt_event *event = open_event(decision);
+
+	if (!event)
+		return 0;
 	if (image)
 		__builtin_memcpy(event->key, image->key, sizeof(event->key));
-	bpf_get_current_comm(event->comm, sizeof(event->comm));
 	describe_executable(event, image);
-	__sync_lock_test_and_set(&event->closing, sequence);
-	__sync_lock_test_and_set(&event->busy, 0);
+	close_event(event);
 	return 0;
+}
+
+/* The same from programs that may not ask for the executable. */
+static __always_inline void report_briefly(const struct decision *decision)
+{
+	struct bt_event *event = open_event(decision);
+
+	if (!event)
+		return;
+	event->path[0] = 0;
+	event->digest.size = 0;
+	close_event(event);
 }
 
 #endif

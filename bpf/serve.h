@@ -43,14 +43,16 @@ static __always_inline void mark(struct task_struct *task)
  * one that is executed meanwhile has been decided on and keeps that.
  */
 SEC("syscall")
-int bt_arm(void *ctx)
+int bt_arm(struct bt_arming *arming)
 {
 	struct bt_state *guard = guard_state();
 	struct task_struct *task;
 	struct bpf_iter_task it;
 
 	if (!guard || guard->started || !guard->generation)
-		return 1;
+		return BT_ARMED_NOT;
+	if (seal && !audit && !take_hold(arming->directory))
+		return BT_ARMED_ELSEWHERE;
 	bpf_rcu_read_lock();
 	bpf_iter_task_new(&it, NULL, BPF_TASK_ITER_ALL_THREADS);
 	while ((task = bpf_iter_task_next(&it)))
@@ -59,9 +61,10 @@ int bt_arm(void *ctx)
 	bpf_rcu_read_unlock();
 	guard->form = BT_FORM;
 	guard->audit = audit;
+	guard->sealed = seal && !audit;
 	wall_clock(guard);
 	*(volatile u64 *)&guard->started = bpf_ktime_get_boot_ns();
-	return 0;
+	return BT_ARMED;
 }
 
 /*

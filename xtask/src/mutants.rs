@@ -8,6 +8,7 @@ mod owners;
 mod policies;
 mod rights;
 mod rules;
+mod seal;
 
 use crate::{setup, vm, workspace};
 use anyhow::{Context, Result, bail, ensure};
@@ -142,6 +143,7 @@ fn mutants() -> Result<Vec<Mutant>> {
         .chain(rights::RULES)
         .chain(policies::RULES)
         .chain(owners::RULES)
+        .chain(seal::RULES)
         .map(|&(name, file, from, to, test)| Mutant {
             name: name.to_owned(),
             file,

@@ -368,6 +368,14 @@ pub struct EnforceArgs {
     /// Policy file; default /etc/bpftrust/policy.toml
     #[arg(long, value_name = "FILE")]
     pub policy: Option<PathBuf>,
+    /// Until reboot, nothing in user space ends, weakens or changes it
+    ///
+    /// A process called bpftrust-anchor stays and holds links and keyrings besides the pins.
+    #[arg(long, conflicts_with_all = ["audit", "adopt"])]
+    pub seal: bool,
+    /// Be the process that stays
+    #[arg(long, hide = true, requires = "seal")]
+    pub anchor: bool,
     /// Trust the running processes of this name without evidence; may be given more than once
     #[arg(long, value_name = "NAME")]
     pub adopt: Vec<String>,

@@ -47,6 +47,10 @@ fn help(error: &Error) -> Option<&'static str> {
         Error::AlreadyEnforcing => {
             "see 'bpftrust status'; to start anew, type 'bpftrust release' first"
         }
+        Error::Sealed => "a sealed guard ends when the machine is rebooted",
+        Error::OtherMountNamespace => {
+            "type 'nsenter --mount=/proc/1/ns/mnt bpftrust enforce --seal'"
+        }
         Error::NotEnforcing => "type 'bpftrust enforce'",
         Error::Incomplete { .. } => {
             "type 'bpftrust enforce' to start, or 'bpftrust release' to clean up"

@@ -1,6 +1,7 @@
 //! `bpftrust`: code signing for BPF on Linux.
 
 mod advice;
+mod anchor;
 mod cli;
 mod elf;
 mod guard_advice;

@@ -11,11 +11,11 @@ use std::slice;
 use bpftrust_signature::{KeyHint, Name, Rights, Set};
 use bpftrust_verity::{Algorithm, Digest};
 
+use crate::skeleton::types::{bt_armed, bt_handover, bt_limit, bt_object, bt_rule_kind};
 pub(crate) use crate::skeleton::types::{
-    bt_digest, bt_event, bt_image, bt_key, bt_owned, bt_owner, bt_policy, bt_publisher,
+    bt_arming, bt_digest, bt_event, bt_image, bt_key, bt_owned, bt_owner, bt_policy, bt_publisher,
     bt_question, bt_rights, bt_rule, bt_state,
 };
-use crate::skeleton::types::{bt_handover, bt_limit, bt_object, bt_rule_kind};
 use crate::{Vocabulary, libbpf_names};
 
 mod names {
@@ -43,6 +43,10 @@ pub(crate) const BT_PRCTL_EVICT: u32 = bt_handover::BT_PRCTL_EVICT.0;
 pub(crate) const BT_PRCTL_RELEASE: u32 = bt_handover::BT_PRCTL_RELEASE.0;
 pub(crate) const BT_POLICY_MAGIC: u32 = bt_handover::BT_POLICY_MAGIC.0;
 pub(crate) const BT_POLICY_FORM: u16 = bt_handover::BT_POLICY_FORM.0 as u16;
+
+/// Answers of `bt_arm`.
+pub(crate) const BT_ARMED: u32 = bt_armed::BT_ARMED.0;
+pub(crate) const BT_ARMED_ELSEWHERE: u32 = bt_armed::BT_ARMED_ELSEWHERE.0;
 
 /// Kinds of rule.
 pub(crate) const BT_RULE_DIGEST: u32 = bt_rule_kind::BT_RULE_DIGEST.0;
@@ -82,6 +86,8 @@ unsafe impl Shared for bt_publisher {}
 unsafe impl Shared for bt_rule {}
 // SAFETY: as above.
 unsafe impl Shared for bt_question {}
+// SAFETY: as above.
+unsafe impl Shared for bt_arming {}
 
 /// The bytes of a value, as a map takes them.
 pub(crate) fn bytes_of<T: Shared>(value: &T) -> &[u8] {

@@ -39,18 +39,22 @@ pub fn apply(policy: &Policy, mode: Mode) -> Result<()> {
             path: pins.directory().to_owned(),
         });
     }
+    if state.sealed != 0 {
+        return Err(Error::Sealed);
+    }
     let running = mode_of(&state);
     if mode != running {
         return Err(Error::OtherMode { running, mode });
     }
-    bring(policy, mode, state.generation + 1)?;
+    bring(policy, mode, state.generation + 1, false)?;
     remove_keyring(state.generation)
 }
 
 /// Makes the keyrings of the policy and hands it to the kernel side. If that
-/// fails, its keyrings are gone again.
-pub(crate) fn bring(policy: &Policy, mode: Mode, generation: u64) -> Result<()> {
-    let brought = make_rings(policy, generation).and_then(|rings| {
+/// fails, its keyrings are gone again. With `hold` they also last as long as
+/// this process, whatever becomes of the user keyring.
+pub(crate) fn bring(policy: &Policy, mode: Mode, generation: u64, hold: bool) -> Result<()> {
+    let brought = make_rings(policy, generation, hold).and_then(|rings| {
         Gate::bring(&compile(policy, mode, generation, &rings)?)
             .map_err(|source| Error::Policy { source })
     });
@@ -79,8 +83,11 @@ fn remove_keyring(generation: u64) -> Result<()> {
 }
 
 /// One ring per key, so that a ring that verifies says which key signed.
-fn make_rings(policy: &Policy, generation: u64) -> Result<Vec<(KeyHint, Keyring)>> {
+fn make_rings(policy: &Policy, generation: u64, hold: bool) -> Result<Vec<(KeyHint, Keyring)>> {
     let parent = Keyring::create(keyring_name(generation), Anchor::User)?;
+    if hold {
+        parent.link_to(Anchor::Process)?;
+    }
     let mut rings = Vec::new();
     for (publisher, signer) in policy.signers() {
         let name = format!("bpftrust: {} {}", publisher.name, signer.hint);

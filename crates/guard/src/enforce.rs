@@ -5,8 +5,9 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs::File;
 use std::mem::MaybeUninit;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -18,13 +19,16 @@ use libbpf_rs::{Link, MapCore, MapFlags, MapHandle, ProgramInput};
 use rustix::fs::{FlockOperation, flock, statfs};
 use rustix::io::Errno;
 
-use crate::abi::{ADOPTED, FIRST_IMAGE, KFUNCS, bt_image, bt_state, bytes_of};
+use crate::abi::{
+    ADOPTED, BT_ARMED, BT_ARMED_ELSEWHERE, FIRST_IMAGE, KFUNCS, bt_arming, bt_image, bt_state,
+    bytes_of,
+};
 use crate::apply::{bring, remove_keyrings};
 use crate::clock::Boot;
 use crate::gate::Gate;
-use crate::pins::{BPFFS, HOOKS, Pins, View};
+use crate::pins::{BPFFS, Pins, SWITCH, View, hooks};
 use crate::skeleton::{GuardSkel, GuardSkelBuilder};
-use crate::{Error, Policy, Result};
+use crate::{Error, Policy, Result, seal};
 
 /// `f_type` of bpffs (`include/uapi/linux/magic.h`).
 const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
@@ -77,6 +81,16 @@ pub struct Adopted {
 /// doesn't take the policy;
 /// [`Error::Ineffective`] if it took all and refuses nothing.
 pub fn enforce(policy: &Policy, mode: Mode, adopted: &[Adopted]) -> Result<()> {
+    begin(policy, mode, adopted, false).map(drop)
+}
+
+/// Starts the guard, sealed or not, and returns its links.
+pub(crate) fn begin(
+    policy: &Policy,
+    mode: Mode,
+    adopted: &[Adopted],
+    sealed: bool,
+) -> Result<Vec<OwnedFd>> {
     let _lock = lock()?;
     let pins = Pins::standard();
     clear_leftovers(&pins)?;
@@ -84,25 +98,28 @@ pub fn enforce(policy: &Policy, mode: Mode, adopted: &[Adopted]) -> Result<()> {
         pins: &pins,
         succeeded: false,
     };
-    start(&pins, policy, mode, adopted)?;
+    let links = start(&pins, policy, mode, adopted, sealed)?;
     if Gate::is_shut()? != (mode == Mode::Enforce) {
         return Err(Error::Ineffective);
     }
     attempt.succeed();
-    Ok(())
+    Ok(links)
 }
 
 /// Stops the guard: nothing of it is left when this returns.
 ///
 /// # Errors
-/// [`Error::NotRoot`], [`Error::NotEnforcing`]; [`Error::Release`] if the kernel side
-/// doesn't allow it; [`Error::StillHeld`] if somebody holds the hooks besides their
-/// pins.
+/// [`Error::NotRoot`], [`Error::NotEnforcing`], [`Error::Sealed`];
+/// [`Error::Release`] if the kernel side doesn't allow it; [`Error::StillHeld`] if
+/// somebody holds the hooks besides their pins.
 pub fn release() -> Result<()> {
     let _lock = lock()?;
     let pins = Pins::standard();
     if !pins.exist()? {
         return Err(Error::NotEnforcing);
+    }
+    if pins.state().is_ok_and(|state| state.sealed != 0) {
+        return Err(Error::Sealed);
     }
     let hooks = pins.hook_names()?;
     match Gate::release() {
@@ -209,16 +226,21 @@ pub(crate) fn limit(what: &'static str, count: usize, limit: usize) -> Result<()
     }
 }
 
-fn start(pins: &Pins, policy: &Policy, mode: Mode, adopted: &[Adopted]) -> Result<()> {
+fn start(
+    pins: &Pins,
+    policy: &Policy,
+    mode: Mode,
+    adopted: &[Adopted],
+    sealed: bool,
+) -> Result<Vec<OwnedFd>> {
     let mut storage = MaybeUninit::uninit();
     let mut open = GuardSkelBuilder::default()
         .open(&mut storage)
         .map_err(kernel("open", "the kernel side's object"))?;
-    open.maps
-        .rodata_data
-        .as_deref_mut()
-        .expect("the object has read-only data")
-        .audit = mode == Mode::Audit;
+    let constants = open.maps.rodata_data.as_deref_mut();
+    let constants = constants.expect("the object has read-only data");
+    constants.audit = mode == Mode::Audit;
+    constants.seal = sealed;
     let guard = open
         .load()
         .map_err(kernel("load", "the kernel side's programs"))?;
@@ -226,26 +248,39 @@ fn start(pins: &Pins, policy: &Policy, mode: Mode, adopted: &[Adopted]) -> Resul
     classify_kfuncs(&guard)?;
     vouch(&guard, adopted)?;
     pins.create()?;
-    attach(&guard, pins)?;
+    let links = attach(&guard, pins, sealed)?;
     // From here on user space can't write them, whoever gets hold of one.
     for map in guard.object().maps().filter(|map| is_table(map.name())) {
         MapHandle::try_from(&map)
             .and_then(|handle| handle.freeze())
             .map_err(kernel("freeze map", map.name().to_string_lossy()))?;
     }
-    bring(policy, mode, 1)?;
+    bring(policy, mode, 1, sealed)?;
+    match arm(&guard, pins)? {
+        BT_ARMED => Ok(links),
+        BT_ARMED_ELSEWHERE => Err(Error::OtherMountNamespace),
+        answer => Err(Error::NotArmed { answer }),
+    }
+}
+
+/// Runs `bt_arm` and returns its answer.
+fn arm(guard: &GuardSkel<'_>, pins: &Pins) -> Result<u32> {
+    let directory = pins.open()?;
+    let arming = bt_arming {
+        directory: directory.as_raw_fd().unsigned_abs(),
+        ..bt_arming::default()
+    };
+    let mut context = bytes_of(&arming).to_vec();
+    let input = ProgramInput {
+        context_in: Some(&mut context),
+        ..ProgramInput::default()
+    };
     let output = guard
         .progs
         .bt_arm
-        .test_run(ProgramInput::default())
+        .test_run(input)
         .map_err(kernel("run", "bt_arm"))?;
-    if output.return_value == 0 {
-        Ok(())
-    } else {
-        Err(Error::NotArmed {
-            answer: output.return_value,
-        })
-    }
+    Ok(output.return_value)
 }
 
 /// Tells the kernel side which of this kernel's functions are which; what it is
@@ -312,8 +347,10 @@ fn vouch(guard: &GuardSkel<'_>, adopted: &[Adopted]) -> Result<()> {
         .map_err(kernel("fill map", "state"))
 }
 
-/// Attaches and pins what readers need, then the hooks.
-fn attach(guard: &GuardSkel<'_>, pins: &Pins) -> Result<()> {
+/// Attaches and pins what readers need, then the hooks, and returns the links of
+/// all.
+fn attach(guard: &GuardSkel<'_>, pins: &Pins, sealed: bool) -> Result<Vec<OwnedFd>> {
+    let mut links = Vec::new();
     let (progs, maps) = (&guard.progs, &guard.maps);
     for (view, program, map) in [
         (View::State, &progs.bt_show_state, Some(&maps.state)),
@@ -329,18 +366,25 @@ fn attach(guard: &GuardSkel<'_>, pins: &Pins) -> Result<()> {
             Some(map) => program.attach_iter(map.as_fd()),
             None => program.attach(),
         };
-        pin(link.map_err(kernel("attach", &*name))?, &pins.view(view))?;
+        let link = link.map_err(kernel("attach", &*name))?;
+        links.push(pin(link, &pins.view(view))?);
     }
-    for name in HOOKS {
+    let cgroup = seal::root_cgroup()?;
+    let link = progs
+        .bt_sysctl
+        .attach_cgroup(cgroup.as_raw_fd())
+        .map_err(kernel("attach", SWITCH))?;
+    links.push(pin(link, &pins.hook(SWITCH))?);
+    for name in hooks(sealed) {
         let program = guard
             .object()
             .progs_mut()
             .find(|program| program.name() == name)
             .expect("every hook is a program of the object");
         let link = program.attach_lsm().map_err(kernel("attach", name))?;
-        pin(link, &pins.hook(name))?;
+        links.push(pin(link, &pins.hook(name))?);
     }
-    Ok(())
+    Ok(links)
 }
 
 /// Whether a map is one of ours by name, not a section of the object's data:
@@ -349,9 +393,11 @@ fn is_table(name: &OsStr) -> bool {
     !name.as_bytes().contains(&b'.')
 }
 
-fn pin(mut link: Link, path: &std::path::Path) -> Result<()> {
-    link.pin(path)
-        .map_err(kernel("pin", path.to_string_lossy()))
+fn pin(mut link: Link, path: &Path) -> Result<OwnedFd> {
+    let error = || kernel("pin", path.to_string_lossy());
+    link.pin(path).map_err(error())?;
+    let descriptor = link.as_fd().try_clone_to_owned();
+    descriptor.map_err(|source| error()(source.into()))
 }
 
 pub(crate) fn kernel(
@@ -382,6 +428,6 @@ mod tests {
             .filter(|program| program.prog_type() == ProgramType::Lsm)
             .map(|program| program.name().to_owned())
             .collect();
-        assert_eq!(programs, HOOKS.map(OsString::from).into());
+        assert_eq!(programs, hooks(true).map(OsString::from).collect());
     }
 }

@@ -18,6 +18,14 @@ pub enum Error {
     /// There is no guard.
     #[error("bpftrust is not enforcing")]
     NotEnforcing,
+    /// The guard is sealed.
+    #[error("the guard is sealed: nothing in user space changes or ends it")]
+    Sealed,
+    /// A seal only holds in the initial mount namespace.
+    #[error(
+        "the pins of a sealed guard must be in the initial mount namespace, or they would end with this one"
+    )]
+    OtherMountNamespace,
     /// `enforce` was interrupted: hooks may be attached, none refuses.
     #[error("an earlier `bpftrust enforce` was interrupted: {} is left over and refuses nothing", path.display())]
     Incomplete {

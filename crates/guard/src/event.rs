@@ -63,7 +63,7 @@ impl Event {
                 abi::command(raw.command).map_or_else(|| raw.command.to_string(), str::to_owned)
             }),
             object: Asked::parse(raw.object, raw.number),
-            target: matches!(action, "trace" | "object").then_some(raw.target),
+            target: matches!(action, "trace" | "anchor" | "object").then_some(raw.target),
             pid: raw.pid,
             tid: raw.tid,
             uid: raw.uid,

@@ -1,9 +1,11 @@
 //! What is asked of the kernel side without a descriptor of it: whether `bpf()`
-//! is open to this process, and that another policy takes effect.
+//! is open to this process, and that another policy takes effect; and of the
+//! kernel, that an anchor inherits no descriptors.
 
 #![allow(
     unsafe_code,
-    reason = "a bpf(2) call that libbpf-rs has no safe function for, and a prctl(2) of our own"
+    reason = "a bpf(2) call that libbpf-rs has no safe function for, a prctl(2) of our own, and \
+              close_range(2)"
 )]
 
 use std::io;
@@ -72,5 +74,28 @@ fn hand_over(option: u32, bytes: &[u8]) -> io::Result<()> {
     match io::Error::last_os_error() {
         done if done.raw_os_error() == Some(libc::EALREADY) => Ok(()),
         error => Err(error),
+    }
+}
+
+/// Keeps every descriptor but input, output and error from what this process
+/// executes: an [`Anchor`](crate::Anchor) would hold for ever what its starter
+/// was left with.
+///
+/// # Errors
+/// `ENOSYS` before Linux 5.11, which no guard supports.
+pub fn keep_descriptors() -> io::Result<()> {
+    let first = libc::STDERR_FILENO.unsigned_abs() + 1;
+    // SAFETY: with this flag it closes nothing, so no owner is deceived.
+    let answer = unsafe {
+        libc::syscall(
+            libc::SYS_close_range,
+            first,
+            u32::MAX,
+            libc::CLOSE_RANGE_CLOEXEC,
+        )
+    };
+    match answer {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
     }
 }

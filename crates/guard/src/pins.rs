@@ -5,7 +5,7 @@
 //! read(2), so it needs uid 0 and no `bpf()`.
 
 use std::ffi::OsString;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -54,6 +54,31 @@ pub(crate) const HOOKS: [&str; 29] = [
     "bt_exec",
     GATE,
 ];
+
+/// The program that keeps `kernel.ftrace_enabled`, attached to the root cgroup.
+pub(crate) const SWITCH: &str = "bt_sysctl";
+
+/// The programs that are hooks besides where the guard is sealed.
+pub(crate) const SEAL_HOOKS: [&str; 12] = [
+    "bt_unlink",
+    "bt_rmdir",
+    "bt_rename",
+    "bt_umount",
+    "bt_mount",
+    "bt_move_mount",
+    "bt_pivot",
+    "bt_kill",
+    "bt_sigio",
+    "bt_limit_anchor",
+    "bt_trace_anchor",
+    "bt_keyring",
+];
+
+/// The LSM programs of a guard, in the order in which they are attached.
+pub(crate) fn hooks(sealed: bool) -> impl Iterator<Item = &'static str> {
+    let more = if sealed { &SEAL_HOOKS[..] } else { &[] };
+    more.iter().copied().chain(HOOKS)
+}
 
 /// What can be read, by the name of its pin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,6 +158,15 @@ impl Pins {
         Ok(())
     }
 
+    /// Our directory.
+    pub(crate) fn open(&self) -> Result<File> {
+        File::open(&self.directory).map_err(|source| Error::Pin {
+            operation: "open",
+            path: self.directory.clone(),
+            source,
+        })
+    }
+
     /// The programs whose links are pinned.
     pub(crate) fn hook_names(&self) -> Result<Vec<OsString>> {
         Ok(entries(&self.hooks())?
@@ -141,11 +175,11 @@ impl Pins {
             .collect())
     }
 
-    /// Those of [`HOOKS`] that have no pin.
-    pub(crate) fn missing_hooks(&self) -> Result<Vec<&'static str>> {
+    /// Those of [`hooks`], and [`SWITCH`], that have no pin.
+    pub(crate) fn missing_hooks(&self, sealed: bool) -> Result<Vec<&'static str>> {
         let present = self.hook_names()?;
-        Ok(HOOKS
-            .into_iter()
+        Ok(hooks(sealed)
+            .chain([SWITCH])
             .filter(|hook| !present.iter().any(|name| name == hook))
             .collect())
     }

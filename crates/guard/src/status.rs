@@ -8,7 +8,7 @@ use bpftrust_verity::Digest;
 use crate::abi::{self, bt_image, bt_key, bt_owned, bt_state};
 use crate::clock::Boot;
 use crate::pins::Pins;
-use crate::{Mode, Result};
+use crate::{Mode, Result, seal};
 
 /// A guard that runs.
 #[derive(Clone, Debug)]
@@ -20,6 +20,8 @@ pub struct Status {
     /// `kernel.ftrace_enabled` is 0, which on 6.12 and 6.18 switches every hook
     /// off (`kernel/trace/ftrace.c:ftrace_enable_sysctl`).
     pub ftrace_off: bool,
+    /// Where it is sealed: nothing in user space ends it before a reboot.
+    pub seal: Option<Seal>,
     /// Since when.
     pub started: SystemTime,
     /// Events so far.
@@ -41,6 +43,15 @@ pub struct Status {
     pub images: Vec<Image>,
     /// The programs, maps and links that exist.
     pub objects: Vec<Object>,
+}
+
+/// What a sealed guard has.
+#[derive(Clone, Debug)]
+pub struct Seal {
+    /// The process that holds links and keyrings besides the pins.
+    pub anchor: u32,
+    /// Whether it is still there. Without it pins and the user keyring are left.
+    pub anchor_runs: bool,
 }
 
 /// A key that may sign.
@@ -125,7 +136,11 @@ impl Status {
         let boot = Boot::since_epoch(state.booted);
         Ok(Self {
             mode: mode_of(&state),
-            missing_hooks: pins.missing_hooks()?,
+            missing_hooks: pins.missing_hooks(state.sealed != 0)?,
+            seal: (state.sealed != 0).then(|| Seal {
+                anchor: state.anchor,
+                anchor_runs: seal::is_anchor(state.anchor),
+            }),
             ftrace_off: is_ftrace_off(),
             started: boot.at(state.started),
             events: state.events,

@@ -184,6 +184,17 @@ impl Keyring {
             .map_err(|source| failed("seal keyring", &self.name, source))
     }
 
+    /// Links this ring to `anchor`, too, where it takes the place of a ring of
+    /// the same name. Before [`Keyring::seal`], which takes the right to.
+    ///
+    /// # Errors
+    /// [`Error::Keyring`]: `EACCES` if the ring is sealed or `anchor` not ours.
+    pub fn link_to(&self, anchor: Anchor<'_>) -> Result<()> {
+        keyctl(Call::Link(self.serial.0, anchor.id()))
+            .map(drop)
+            .map_err(|source| failed("link keyring", &self.name, source))
+    }
+
     /// Unlinks this ring from `anchor`; with its last link the ring and what is
     /// only in it are gone. That it was not linked there is no error.
     ///

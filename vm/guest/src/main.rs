@@ -23,6 +23,7 @@ mod policy;
 mod process;
 mod registry;
 mod runner;
+mod sealed;
 mod sys;
 mod tests;
 

@@ -26,6 +26,8 @@
 //! madvise|madvise-dontneed|madvise-free PID
 //!                        reaches into a process; `child` is that of `beside`;
 //!                        seize goes on tracing, attach does not
+//! signal-by-pipe PID     has the kernel send SIGKILL when a pipe can be read
+//! bind-privately DIR     mounts /tmp over DIR and makes it private in one call
 //! chroot DIR, setuid N, limit-processes N, secure, pid, abort
 //! clock SECONDS          sets the wall clock forward, or back
 //! tai SECONDS            sets how far CLOCK_TAI is ahead of it
@@ -324,6 +326,8 @@ fn with(action: &str, argument: &str) -> Result<io::Result<()>, Misuse> {
             .open(format!("/proc/{}/mem", process(argument)?))
             .map(drop),
         "vm-write" => sys::write_memory(process(argument)?),
+        "signal-by-pipe" => sys::signal_by_pipe(process(argument)?),
+        "bind-privately" => sys::bind_privately(argument),
         "steal-fd" => sys::steal_descriptor(process(argument)?),
         "madvise" => sys::advise(process(argument)?, libc::MADV_COLD),
         "madvise-dontneed" => sys::advise(process(argument)?, libc::MADV_DONTNEED),

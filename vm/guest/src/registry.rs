@@ -15,6 +15,7 @@ pub const GROUPS: &[&Group] = &[
     &tests::check::UNSUPPORTED,
     &tests::sign::GROUP,
     &tests::enforce::GROUP,
+    &tests::sealing::GROUP,
     &tests::before::GROUP,
     &tests::exec::GROUP,
     &tests::place::GROUP,
@@ -42,6 +43,8 @@ pub const GROUPS: &[&Group] = &[
     &tests::status::GROUP,
     &tests::events::AUDIT,
     &tests::events::GROUP,
+    // Last: nothing unseals a guest.
+    &tests::seal::GROUP,
 ];
 
 /// What a test, or a part of a fixture, is written as.

@@ -27,6 +27,8 @@ pub mod policy;
 pub mod probe;
 pub mod process;
 pub mod reach;
+pub mod seal;
+pub mod sealing;
 pub mod sign;
 pub mod signature;
 pub mod status;

@@ -9,6 +9,7 @@ use bpftrust_host::users::User;
 use bpftrust_host::{Facts, Group, Root, State, evaluate, processes};
 
 use crate::advice::advised;
+use crate::anchor;
 use crate::cli::EnforceArgs;
 use crate::guard_advice::{explain, load_policy};
 use crate::output::{Outcome, escape_bytes, escaped, print, warn};
@@ -17,14 +18,26 @@ use crate::verbs::check::has_verity;
 pub fn run(args: &EnforceArgs) -> anyhow::Result<Outcome> {
     // First, or an ordinary user would be told what he can't see.
     explain(bpftrust_guard::require_root())?;
+    if args.seal && !args.anchor {
+        return anchor::start();
+    }
     let policy = load_policy(args.policy.as_deref())?;
     let mode = if args.audit { Mode::Audit } else { policy.mode };
+    if args.seal && mode == Mode::Audit {
+        bail!("only what refuses can be sealed, and the policy says to audit");
+    }
     let adopted = adopt(&args.adopt)?;
     // Before the gate shuts: asking later who uses BPF still works, but who
     // was refused meanwhile may be gone.
     let facts = Facts::probe(&Root::host(), &[], &has_verity);
     require(&facts)?;
-    explain(bpftrust_guard::enforce(&policy, mode, &adopted))?;
+    let anchor = if args.seal {
+        anchor::detach()?;
+        Some(explain(bpftrust_guard::seal(&policy))?)
+    } else {
+        explain(bpftrust_guard::enforce(&policy, mode, &adopted))?;
+        None
+    };
 
     let keys = policy.signers().count();
     let mut text = match mode {
@@ -41,6 +54,10 @@ pub fn run(args: &EnforceArgs) -> anyhow::Result<Outcome> {
     print(&text);
     if !adopted.is_empty() {
         warn("adopted processes are trusted without evidence; restart them when you can");
+    }
+    if let Some(anchor) = anchor {
+        print("sealed: it ends when the machine is rebooted\n");
+        anchor::hold(anchor)?;
     }
     Ok(Outcome::Yes)
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
 
-use bpftrust_guard::{Error, Image, Mode, Object, Status, describe};
+use bpftrust_guard::{Error, Image, Mode, Object, Seal, Status, describe};
 use bpftrust_signature::Name;
 use serde_json::{Value, json};
 
@@ -42,6 +42,10 @@ fn as_json(status: &Status) -> Value {
         "mode": status.mode.name(),
         "missing_hooks": status.missing_hooks,
         "ftrace_off": status.ftrace_off,
+        "seal": status.seal.as_ref().map(|seal| json!({
+            "anchor": seal.anchor,
+            "anchor_runs": seal.anchor_runs,
+        })),
         "started": humantime::format_rfc3339_seconds(status.started).to_string(),
         "policy": status.generation,
         "policy_since": humantime::format_rfc3339_seconds(status.policy_since).to_string(),
@@ -133,6 +137,27 @@ fn as_text(status: &Status) -> String {
             "records for which there was no room: {}",
             status.starved
         )
+        .expect(TO_STRING);
+    }
+    if let Some(Seal {
+        anchor,
+        anchor_runs,
+    }) = status.seal
+    {
+        let pins = "/sys/fs/bpf/bpftrust and root's user keyring";
+        if anchor_runs {
+            writeln!(
+                text,
+                "sealed until reboot, by {pins} and by process {anchor}"
+            )
+        } else {
+            writeln!(
+                text,
+                "sealed until reboot, by {pins}\n\
+                 attention: the process {anchor} that held the rest was killed by a way that no \
+                 hook sees; what is left still holds"
+            )
+        }
         .expect(TO_STRING);
     }
     if !status.missing_hooks.is_empty() {

@@ -284,6 +284,31 @@ fn process(pid: libc::pid_t) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd as c_int) })
 }
 
+/// Has the kernel send SIGKILL to `pid` because a pipe of ours can be read.
+pub fn signal_by_pipe(pid: libc::pid_t) -> io::Result<()> {
+    /// `F_SETSIG` (`include/uapi/asm-generic/fcntl.h`).
+    const SET_SIGNAL: c_int = 10;
+    let (reader, writer) = rustix::pipe::pipe()?;
+    let fd = reader.as_raw_fd();
+    // SAFETY: no memory is involved.
+    unsafe {
+        check(libc::fcntl(fd, libc::F_SETOWN, pid))?;
+        check(libc::fcntl(fd, SET_SIGNAL, libc::SIGKILL))?;
+        check(libc::fcntl(fd, libc::F_SETFL, libc::O_ASYNC))?;
+    }
+    rustix::io::write(&writer, &[0])?;
+    Ok(())
+}
+
+/// Mounts /tmp over `place`, with a flag beside that is for a mount that is there.
+pub fn bind_privately(place: &str) -> io::Result<()> {
+    let place = CString::new(place)?;
+    let flags = libc::MS_BIND | libc::MS_PRIVATE;
+    // SAFETY: the strings end in NUL and outlive the call; NULL stands for no
+    // type and no data.
+    check(unsafe { libc::mount(c"/tmp".as_ptr(), place.as_ptr(), null(), flags, null()) }).map(drop)
+}
+
 /// Takes a copy of the process's standard input.
 pub fn steal_descriptor(pid: libc::pid_t) -> io::Result<()> {
     let process = process(pid)?;

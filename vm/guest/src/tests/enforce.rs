@@ -43,14 +43,14 @@ fn is_enforcing(guest: &Guest) -> Result<bool> {
 }
 
 /// Whatever an earlier test left behind.
-fn stop(guest: &mut Guest) -> Result<()> {
+pub(super) fn stop(guest: &mut Guest) -> Result<()> {
     if Path::new("/sys/fs/bpf/bpftrust").exists() {
         fixture::release(guest)?;
     }
     expect_nothing_left(guest)
 }
 
-fn start(guest: &mut Guest) -> Result<()> {
+pub(super) fn start(guest: &mut Guest) -> Result<()> {
     stop(guest)?;
     guest.run(&["bpftrust", "enforce"])?.success()?;
     Ok(())
@@ -58,7 +58,7 @@ fn start(guest: &mut Guest) -> Result<()> {
 
 /// Nothing is refused, and nothing of the guard is there: no pin, no program,
 /// no keyring. The kernel takes its time to free the latter two.
-fn expect_nothing_left(guest: &Guest) -> Result<()> {
+pub(super) fn expect_nothing_left(guest: &Guest) -> Result<()> {
     let said = fixture::probe(Path::new(PROBE), CALL)?.success()?;
     ensure!(said == "bpf 11: ok\n", "{said}");
     let pins = Path::new("/sys/fs/bpf/bpftrust");
@@ -74,7 +74,7 @@ fn expect_nothing_left(guest: &Guest) -> Result<()> {
     )
 }
 
-fn expect_unsigned_refused(guest: &Guest) -> Result<()> {
+pub(super) fn expect_unsigned_refused(guest: &Guest) -> Result<()> {
     expect_refused(guest, Path::new(PROBE), CALL, "no-signature")
 }
 
@@ -128,7 +128,7 @@ fn only_root_starts_and_stops_it(guest: &mut Guest) -> Result<()> {
 }
 
 /// A policy of this text in a directory of its own, with these certificates.
-fn policy(guest: &Guest, text: &str, certificates: &[(&str, &[u8])]) -> Result<String> {
+pub(super) fn policy(guest: &Guest, text: &str, certificates: &[(&str, &[u8])]) -> Result<String> {
     fs::create_dir_all(guest.path("certificates"))?;
     for (name, content) in certificates {
         guest.write(&format!("certificates/{name}"), content)?;

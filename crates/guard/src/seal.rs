@@ -1,0 +1,110 @@
+//! A guard that nothing in user space ends: the process that holds it besides
+//! its pins, and the root cgroup.
+
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::os::fd::OwnedFd;
+use std::thread;
+
+use rustix::fs::{Mode as FileMode, OFlags, openat};
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen};
+
+use crate::enforce::{begin, lock};
+use crate::pins::Pins;
+use crate::{Error, Mode, Policy, Result};
+
+/// The name of the process that holds a sealed guard, as `ps` shows it.
+const ANCHOR: &str = "bpftrust-anchor";
+
+/// Never chosen when memory runs out (proc_pid_oom_score_adj(5)).
+const SPARED: &str = "-1000";
+
+/// What holds a sealed guard besides its pins, as long as this process has it:
+/// the links, our directory in bpffs and so its mount, and in the process
+/// keyring the keyrings.
+#[derive(Debug)]
+pub struct Anchor {
+    _links: Vec<OwnedFd>,
+    _directory: File,
+}
+
+impl Anchor {
+    /// Holds it for ever.
+    pub fn hold(self) -> ! {
+        loop {
+            thread::park();
+        }
+    }
+}
+
+/// Starts the guard sealed: until reboot nothing in user space ends it. This
+/// process becomes its anchor; call it on the first thread, in a process of its
+/// own.
+///
+/// # Errors
+/// As [`enforce`](crate::enforce); [`Error::OtherMountNamespace`].
+pub fn seal(policy: &Policy) -> Result<Anchor> {
+    // First, so that who may not is told so.
+    drop(lock()?);
+    set_apart()?;
+    let links = begin(policy, Mode::Enforce, &[], true)?;
+    Ok(Anchor {
+        _links: links,
+        _directory: Pins::standard().open()?,
+    })
+}
+
+/// Gives this process its name, and takes it out of the reach of what kills by
+/// group or by need: it goes to the root cgroup, which has no `cgroup.kill`, and
+/// is not chosen when memory runs out.
+fn set_apart() -> Result<()> {
+    let failed = |path: &str| {
+        let path = path.into();
+        move |source| Error::Pin {
+            operation: "write",
+            path,
+            source,
+        }
+    };
+    let name = "/proc/self/comm";
+    fs::write(name, ANCHOR).map_err(failed(name))?;
+    let score = "/proc/self/oom_score_adj";
+    fs::write(score, SPARED).map_err(failed(score))?;
+    let procs = "cgroup.procs";
+    let file = openat(
+        root_cgroup()?,
+        procs,
+        OFlags::WRONLY | OFlags::CLOEXEC,
+        FileMode::empty(),
+    );
+    file.map_err(io::Error::from)
+        .and_then(|file| File::from(file).write_all(b"0"))
+        .map_err(failed(procs))
+}
+
+/// Whether the process of that number is an anchor still. Only for readers:
+/// others can take its name.
+pub(crate) fn is_anchor(pid: u32) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim_end() == ANCHOR)
+}
+
+/// The root of the cgroup v2 hierarchy, whether or where it is mounted.
+///
+/// # Errors
+/// [`Error::Pin`]: `ENODEV` on a kernel without cgroups.
+pub(crate) fn root_cgroup() -> Result<OwnedFd> {
+    let open = || -> rustix::io::Result<OwnedFd> {
+        let context = fsopen("cgroup2", FsOpenFlags::FSOPEN_CLOEXEC)?;
+        fsconfig_create(&context)?;
+        fsmount(
+            &context,
+            FsMountFlags::FSMOUNT_CLOEXEC,
+            MountAttrFlags::empty(),
+        )
+    };
+    open().map_err(|errno| Error::Pin {
+        operation: "mount",
+        path: "cgroup2".into(),
+        source: errno.into(),
+    })
+}
