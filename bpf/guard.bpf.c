@@ -19,7 +19,7 @@
  *   ptrace_traceme
  *   inode_post_setxattr,   a changed signature is judged again
  *   inode_post_removexattr
- *   task_prctl             another policy takes effect
+ *   task_prctl             another policy takes effect; a permit lifts the seal
  *
  * A hook gathers, calls the one function that decides, reports. What can't be
  * decided is refused; an exec never fails because of us, it gets no trust.
@@ -46,7 +46,10 @@
 #include "program.h"
 #include "object.h"
 #include "attach.h"
+#include "sha256.h"
+#include "order.h"
 #include "apply.h"
+#include "permit.h"
 #include "serve.h"
 #include "hook.h"
 
@@ -80,4 +83,6 @@ const volatile struct {
 	struct bt_rule rule;
 	struct bt_owned owned;
 	struct bt_question question;
+	struct bt_order order;
+	struct bt_hash hash;
 } exported;

@@ -9,6 +9,7 @@ pub mod generate;
 pub mod inspect;
 pub mod install;
 pub mod keygen;
+pub mod permit;
 pub mod policy;
 pub mod release;
 pub mod sign;

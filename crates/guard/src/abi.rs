@@ -13,7 +13,7 @@ use bpftrust_verity::{Algorithm, Digest};
 
 use crate::Vocabulary;
 pub(crate) use crate::skeleton::types::{
-    bt_digest, bt_event, bt_image, bt_key, bt_owned, bt_policy, bt_publisher, bt_question,
+    bt_digest, bt_event, bt_hash, bt_image, bt_key, bt_owned, bt_policy, bt_publisher, bt_question,
     bt_rights, bt_rule, bt_state,
 };
 use crate::skeleton::types::{bt_handover, bt_limit, bt_object, bt_rule_kind};
@@ -39,6 +39,7 @@ const _: () = assert!(NAME_SIZE == Name::SIZE);
 
 /// How a policy is handed over, and what its form is.
 pub(crate) const BT_PRCTL_POLICY: u32 = bt_handover::BT_PRCTL_POLICY.0;
+pub(crate) const BT_PRCTL_PERMIT: u32 = bt_handover::BT_PRCTL_PERMIT.0;
 pub(crate) const BT_POLICY_MAGIC: u32 = bt_handover::BT_POLICY_MAGIC.0;
 pub(crate) const BT_POLICY_FORM: u16 = bt_handover::BT_POLICY_FORM.0 as u16;
 
@@ -78,6 +79,8 @@ unsafe impl Shared for bt_publisher {}
 unsafe impl Shared for bt_rule {}
 // SAFETY: as above.
 unsafe impl Shared for bt_question {}
+// SAFETY: as above.
+unsafe impl Shared for bt_hash {}
 
 /// The bytes of a value, as a map takes them.
 pub(crate) fn bytes_of<T: Shared>(value: &T) -> &[u8] {

@@ -10,6 +10,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use bpftrust_signature::Nonce;
 use libbpf_rs::btf::types::Func;
 use libbpf_rs::btf::{Btf, TypeId};
 use libbpf_rs::query::ProgInfoIter;
@@ -17,6 +18,7 @@ use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
 use libbpf_rs::{Link, MapCore, MapFlags, MapHandle, ProgramInput};
 use rustix::fs::{FlockOperation, flock, statfs};
 use rustix::io::Errno;
+use rustix::rand::{GetRandomFlags, getrandom};
 
 use crate::abi::{ADOPTED, FIRST_IMAGE, KFUNCS, bt_image, bt_state, bytes_of};
 use crate::apply::{bring, remove_keyrings};
@@ -68,7 +70,8 @@ pub struct Adopted {
 }
 
 /// Starts the guard. When this returns it decides, and goes on when this
-/// process is gone; if it fails nothing is left behind.
+/// process is gone; if it fails nothing is left behind. Sealed, it takes another
+/// policy only from a policy key, until the machine is started again.
 ///
 /// # Errors
 /// [`Error::NotRoot`], [`Error::AlreadyEnforcing`], [`Error::NoBpffs`];
@@ -76,7 +79,7 @@ pub struct Adopted {
 /// [`Error::Kernel`] if it doesn't take a program, [`Error::Policy`] if it
 /// doesn't take the policy;
 /// [`Error::Ineffective`] if it took all and refuses nothing.
-pub fn enforce(policy: &Policy, mode: Mode, adopted: &[Adopted]) -> Result<()> {
+pub fn enforce(policy: &Policy, mode: Mode, adopted: &[Adopted], seal: bool) -> Result<()> {
     let _lock = lock()?;
     let pins = Pins::standard();
     clear_leftovers(&pins)?;
@@ -84,7 +87,7 @@ pub fn enforce(policy: &Policy, mode: Mode, adopted: &[Adopted]) -> Result<()> {
         pins: &pins,
         succeeded: false,
     };
-    start(&pins, policy, mode, adopted)?;
+    start(&pins, policy, mode, adopted, seal)?;
     if Gate::is_shut()? != (mode == Mode::Enforce) {
         return Err(Error::Ineffective);
     }
@@ -200,16 +203,18 @@ pub(crate) fn limit(what: &'static str, count: usize, limit: usize) -> Result<()
     }
 }
 
-fn start(pins: &Pins, policy: &Policy, mode: Mode, adopted: &[Adopted]) -> Result<()> {
+fn start(pins: &Pins, policy: &Policy, mode: Mode, adopted: &[Adopted], seal: bool) -> Result<()> {
     let mut storage = MaybeUninit::uninit();
     let mut open = GuardSkelBuilder::default()
         .open(&mut storage)
         .map_err(kernel("open", "the kernel side's object"))?;
-    open.maps
+    let constants = open
+        .maps
         .rodata_data
         .as_deref_mut()
-        .expect("the object has read-only data")
-        .audit = mode == Mode::Audit;
+        .expect("the object has read-only data");
+    constants.audit = mode == Mode::Audit;
+    constants.seal = seal;
     let guard = open
         .load()
         .map_err(kernel("load", "the kernel side's programs"))?;
@@ -224,7 +229,7 @@ fn start(pins: &Pins, policy: &Policy, mode: Mode, adopted: &[Adopted]) -> Resul
             .and_then(|handle| handle.freeze())
             .map_err(kernel("freeze map", map.name().to_string_lossy()))?;
     }
-    bring(policy, mode, 1)?;
+    bring(policy, mode, 1, None)?;
     let output = guard
         .progs
         .bt_arm
@@ -294,6 +299,7 @@ fn vouch(guard: &GuardSkel<'_>, adopted: &[Adopted]) -> Result<()> {
     let state = bt_state {
         images: adopted.len() as u64,
         booted: Boot::now().nanoseconds(),
+        nonce: nonce()?,
         ..bt_state::default()
     };
     guard
@@ -301,6 +307,18 @@ fn vouch(guard: &GuardSkel<'_>, adopted: &[Adopted]) -> Result<()> {
         .state
         .update(&0_u32.to_ne_bytes(), bytes_of(&state), MapFlags::ANY)
         .map_err(kernel("fill map", "state"))
+}
+
+/// What the first permit must name.
+fn nonce() -> Result<[u8; Nonce::SIZE]> {
+    let mut nonce = [0; Nonce::SIZE];
+    match getrandom(&mut nonce, GetRandomFlags::empty()) {
+        // As much as this is given at once, or an error (random(4)).
+        Ok(_) => Ok(nonce),
+        Err(errno) => Err(Error::Random {
+            source: errno.into(),
+        }),
+    }
 }
 
 /// Attaches and pins what readers need, then the hooks.

@@ -1,5 +1,5 @@
 //! What is asked of the kernel side without a descriptor of it: whether `bpf()`
-//! is open to this process, and that another policy takes effect.
+//! is open to this process, and that a policy or a permit takes effect.
 
 #![allow(
     unsafe_code,
@@ -10,7 +10,7 @@ use std::io;
 
 use libbpf_rs::libbpf_sys::bpf_prog_get_next_id;
 
-use crate::abi::BT_PRCTL_POLICY;
+use crate::abi::{BT_PRCTL_PERMIT, BT_PRCTL_POLICY};
 use crate::{Error, Result};
 
 /// `bpf()`, seen from this process.
@@ -35,27 +35,43 @@ impl Gate {
         }
     }
 
-    /// Hands over a policy (`struct bt_policy` of `bpf/abi.h` and its tables).
+    /// Hands over a policy (`struct bt_policy` of `bpf/abi.h` and its tables), and
+    /// the order to take it.
     ///
     /// # Errors
     /// The kernel side's answer: `EPERM` without `CAP_MAC_ADMIN` in the initial
     /// user namespace, `ESTALE` if another one came first, `EBUSY` if another
-    /// one is being taken over, `ENOMEM`, `EINVAL`, also if it isn't attached.
-    pub(crate) fn bring(policy: &[u8]) -> io::Result<()> {
-        // SAFETY: prctl takes five numbers; the kernel side reads `policy.len()`
-        // bytes behind the pointer and writes none.
-        unsafe {
-            libc::prctl(
-                BT_PRCTL_POLICY.cast_signed(),
-                policy.as_ptr(),
-                policy.len(),
-                0,
-                0,
-            )
-        };
-        match io::Error::last_os_error() {
-            done if done.raw_os_error() == Some(libc::EALREADY) => Ok(()),
-            error => Err(error),
-        }
+    /// one is being taken over, `ENOMEM`, `EINVAL`, also if it isn't attached;
+    /// those of `order_error()` in `bpf/order.h`.
+    pub(crate) fn bring(policy: &[u8], order: Option<&[u8]>) -> io::Result<()> {
+        let order = order.unwrap_or_default();
+        hand_over(BT_PRCTL_POLICY, policy, order)
+    }
+
+    /// Hands over a permit.
+    ///
+    /// # Errors
+    /// As [`bring`](Self::bring), but `ESTALE` for one that names another nonce,
+    /// and `EINVAL` also from a guard that is not sealed.
+    pub(crate) fn permit(order: &[u8]) -> io::Result<()> {
+        hand_over(BT_PRCTL_PERMIT, order, &[])
+    }
+}
+
+fn hand_over(option: u32, first: &[u8], second: &[u8]) -> io::Result<()> {
+    // SAFETY: prctl takes five numbers; the kernel side reads as many bytes behind
+    // each pointer as the number after it says, and writes none.
+    unsafe {
+        libc::prctl(
+            option.cast_signed(),
+            first.as_ptr(),
+            first.len(),
+            second.as_ptr(),
+            second.len(),
+        )
+    };
+    match io::Error::last_os_error() {
+        done if done.raw_os_error() == Some(libc::EALREADY) => Ok(()),
+        error => Err(error),
     }
 }

@@ -8,6 +8,7 @@
 mod abi;
 mod apply;
 mod clock;
+mod compiled;
 mod decision;
 mod enforce;
 mod entitlement;
@@ -15,7 +16,9 @@ mod error;
 mod event;
 mod gate;
 mod grant_file;
+mod hashing;
 mod libbpf_names;
+mod permit;
 mod pins;
 mod policy;
 mod rights_text;
@@ -37,13 +40,16 @@ mod skeleton {
 }
 
 pub use apply::apply;
+pub use compiled::{Compiled, NotCompiled};
 pub use decision::{Answer, Decider, Question};
 pub use enforce::{Adopted, Mode, enforce, release, require_root};
 pub use entitlement::{Denial, Entitlement, Signed};
 pub use error::{Error, Result};
 pub use event::{Asked, Event, History, Item};
 pub use grant_file::GrantFile;
+pub use hashing::Hasher;
+pub use permit::permit;
 pub use policy::{Keys, POLICY, Policy, PolicyError, Publisher, Refused, Signer, SystemKeyring};
 pub use source::TextError;
-pub use status::{Image, Key, Object, Status};
+pub use status::{Image, Key, Object, Seal, Status};
 pub use vocabulary::{Vocabulary, Word, describe};

@@ -2,11 +2,11 @@
 
 use std::time::SystemTime;
 
-use bpftrust_signature::{Grant, KeyHint, Name, Rights};
+use bpftrust_signature::{Grant, KeyHint, Name, Nonce, Rights};
 use bpftrust_verity::Digest;
 
 use crate::abi::{self, bt_image, bt_key, bt_owned, bt_state};
-use crate::clock::Boot;
+use crate::clock::{Boot, uptime};
 use crate::pins::Pins;
 use crate::{Mode, Result};
 
@@ -35,12 +35,29 @@ pub struct Status {
     pub generation: u64,
     /// Since when it is.
     pub policy_since: SystemTime,
+    /// The highest serial of a policy that was in force.
+    pub serial: u64,
+    /// The seal, if there is one.
+    pub seal: Option<Seal>,
     /// The keys that may sign.
     pub keys: Vec<Key>,
     /// The address spaces that have, or had, trust.
     pub images: Vec<Image>,
     /// The programs and maps that trusted processes made and that still exist.
     pub objects: Vec<Object>,
+}
+
+/// The seal: until the machine is started again, the policy changes only by the
+/// word of a policy key.
+#[derive(Clone, Copy, Debug)]
+pub struct Seal {
+    /// What the next permit must name.
+    pub nonce: Nonce,
+    /// Since the machine was started, in whole seconds: what a permit's end is
+    /// reckoned from.
+    pub uptime: u64,
+    /// When the permit ends that lifts the seal now, in the same seconds.
+    pub lifted_until: Option<u64>,
 }
 
 /// A key that may sign.
@@ -54,6 +71,8 @@ pub struct Key {
     pub ring: Option<u32>,
     /// Which keyring of the kernel it is, if it is one.
     pub keyring: Option<&'static str>,
+    /// It signs policies and permits, and no files.
+    pub orders: bool,
     /// The policy refuses it.
     pub refused: bool,
     /// Whether its keyring is gone: nothing is verified with it any more.
@@ -139,6 +158,8 @@ impl Status {
                 .collect(),
             generation: state.generation,
             policy_since: boot.at(state.changed),
+            serial: state.serial,
+            seal: (state.sealed != 0).then(|| Seal::parse(&state)),
             keys: pins
                 .keys()?
                 .iter()
@@ -176,6 +197,17 @@ fn is_ftrace_off() -> bool {
         .is_ok_and(|value| value.trim() == "0")
 }
 
+impl Seal {
+    fn parse(raw: &bt_state) -> Self {
+        let uptime = uptime();
+        Self {
+            nonce: Nonce(raw.nonce),
+            uptime,
+            lifted_until: (raw.lifted > uptime).then_some(raw.lifted),
+        }
+    }
+}
+
 impl From<&bt_key> for Key {
     fn from(raw: &bt_key) -> Self {
         Self {
@@ -186,6 +218,7 @@ impl From<&bt_key> for Key {
                 0 => None,
                 place => Some(abi::ring(place)),
             },
+            orders: raw.orders != 0,
             refused: raw.refused != 0,
             lost: raw.lost != 0,
         }

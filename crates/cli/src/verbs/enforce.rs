@@ -19,12 +19,20 @@ pub fn run(args: &EnforceArgs) -> anyhow::Result<Outcome> {
     explain(bpftrust_guard::require_root())?;
     let policy = load_policy(args.policy.as_deref())?;
     let mode = if args.audit { Mode::Audit } else { policy.mode };
+    if args.seal && mode == Mode::Audit {
+        return Err(advised(
+            anyhow!(
+                "the policy says mode = \"audit\", which refuses nothing: there is nothing to seal"
+            ),
+            "say mode = \"enforce\" in the policy, or leave --seal",
+        ));
+    }
     let adopted = adopt(&args.adopt)?;
     // Before the gate shuts: asking later who uses BPF still works, but who
     // was refused meanwhile may be gone.
     let facts = Facts::probe(&Root::host(), &[], &has_verity);
     require(&facts)?;
-    explain(bpftrust_guard::enforce(&policy, mode, &adopted))?;
+    explain(bpftrust_guard::enforce(&policy, mode, &adopted, args.seal))?;
 
     let keys = policy.signers().count();
     let mut text = match mode {
@@ -39,6 +47,11 @@ pub fn run(args: &EnforceArgs) -> anyhow::Result<Outcome> {
         Err(error) => warn(&format!("can't tell who used BPF before: {error}")),
     }
     print(&text);
+    if args.seal && policy.policy_keys.is_empty() {
+        warn(
+            "the policy names no policy key, so nothing changes it until the machine is started again",
+        );
+    }
     if !adopted.is_empty() {
         warn("adopted processes are trusted without evidence; restart them when you can");
     }

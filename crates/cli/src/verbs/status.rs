@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
 
-use bpftrust_guard::{Error, Image, Mode, Object, Status, describe};
+use bpftrust_guard::{Error, Image, Mode, Object, Seal, Status, describe};
 use bpftrust_signature::Name;
 use serde_json::{Value, json};
 
@@ -44,6 +44,12 @@ fn as_json(status: &Status) -> Value {
         "ftrace_off": status.ftrace_off,
         "started": humantime::format_rfc3339_seconds(status.started).to_string(),
         "policy": status.generation,
+        "serial": status.serial,
+        "seal": status.seal.map(|seal| json!({
+            "nonce": seal.nonce.to_string(),
+            "boot_time": seal.uptime,
+            "lifted_until": seal.lifted_until,
+        })),
         "policy_since": humantime::format_rfc3339_seconds(status.policy_since).to_string(),
         "events": status.events,
         "lost_events": status.lost_events,
@@ -54,6 +60,7 @@ fn as_json(status: &Status) -> Value {
             "key": key.hint.to_string(),
             "ring": key.ring,
             "keyring": key.keyring,
+            "signs": if key.orders { "policies" } else { "loaders" },
             "refused": key.refused,
             "lost": key.lost,
         })).collect::<Vec<_>>(),
@@ -91,8 +98,11 @@ fn as_text(status: &Status) -> String {
         let (number, age) = (status.generation, age(status.policy_since));
         writeln!(text, "policy number {number}, for {age}").expect(TO_STRING);
     }
+    if let Some(seal) = status.seal {
+        tell_seal(&mut text, seal, status);
+    }
     writeln!(text, "keys that may sign:").expect(TO_STRING);
-    for key in status.keys.iter().filter(|key| !key.refused) {
+    for key in status.keys.iter().filter(|key| !key.refused && !key.orders) {
         let lost = if key.lost {
             "  LOST: its keyring is gone"
         } else {
@@ -159,6 +169,38 @@ fn as_text(status: &Status) -> String {
         );
     }
     text
+}
+
+/// Whether the seal holds, who can change that, and how.
+fn tell_seal(text: &mut String, seal: Seal, status: &Status) {
+    match seal.lifted_until {
+        Some(until) => {
+            let left = Duration::from_secs(until.saturating_sub(seal.uptime));
+            let left = humantime::format_duration(left);
+            writeln!(text, "the seal is lifted by a permit, for another {left}").expect(TO_STRING);
+        }
+        None => writeln!(
+            text,
+            "sealed: only a policy key changes the policy, to one with a serial above {}",
+            status.serial
+        )
+        .expect(TO_STRING),
+    }
+    for key in status.keys.iter().filter(|key| key.orders && !key.refused) {
+        let lost = if key.lost {
+            "  LOST: its keyring is gone"
+        } else {
+            ""
+        };
+        writeln!(text, "  policy key {}{lost}", key.hint).expect(TO_STRING);
+    }
+    writeln!(
+        text,
+        "  to permit more: bpftrust permit make --nonce {} --boot-time {} --minutes N \
+         --key KEY.pem --certificate CERT.pem --out PERMIT",
+        seal.nonce, seal.uptime
+    )
+    .expect(TO_STRING);
 }
 
 const TO_STRING: &str = "writing to a string can't fail";
