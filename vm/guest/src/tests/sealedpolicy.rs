@@ -15,6 +15,7 @@ use crate::sealed::{
 };
 use crate::test;
 use anyhow::{Context, Result, ensure};
+use std::fmt::Write as _;
 use std::fs;
 
 pub const GROUP: Group = Group {
@@ -33,6 +34,7 @@ pub const GROUP: Group = Group {
         test!(policy_keys_follow_each_other).within(180),
         test!(a_refused_policy_key_signs_nothing).within(180),
         test!(a_policy_comes_with_its_own_rings).within(180),
+        test!(a_large_policy_is_taken_as_it_was_signed).within(240),
         test!(it_takes_the_capability_too).within(180),
     ],
 };
@@ -354,6 +356,25 @@ fn a_policy_comes_with_its_own_rings(guest: &mut Guest) -> Result<()> {
     change(guest, "")?;
     let program = loader(guest, "after", ACME, &Grant::ALL.of("after", 1))?;
     expect_trusted(guest, &program, CALL)
+}
+
+/// 4.8 MB of rules, the last of them changed; then as they were signed.
+fn a_large_policy_is_taken_as_it_was_signed(guest: &mut Guest) -> Result<()> {
+    let mut digests = String::new();
+    for number in 0..100_000 {
+        writeln!(digests, "sha256:{number:064x}")?;
+    }
+    guest.write("refused.txt", digests)?;
+    let policy = next_text(guest, "[refused]\ndigests-file = \"refused.txt\"\n")?;
+    let good = Parts::of(guest, &sign(guest, GOVERNOR, &policy)?)?;
+    let mut parts = good.clone();
+    let last = parts.tables.len() - 48 + 8 + 31;
+    // A digest that is not in the table yet.
+    parts.tables[last - 8] ^= 0x80;
+    parts.expect_refused(guest, "bad-signature", "EBADMSG")?;
+    let said = good.hand_over(guest)?;
+    ensure!(said == "EALREADY", "{said}");
+    change(guest, "")
 }
 
 fn it_takes_the_capability_too(guest: &mut Guest) -> Result<()> {
