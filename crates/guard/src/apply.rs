@@ -11,7 +11,7 @@ use crate::abi::{
 use crate::enforce::{limit, lock};
 use crate::gate::Gate;
 use crate::pins::Pins;
-use crate::status::mode_of;
+use crate::status::{Seal, mode_of};
 use crate::{Error, Keys, Mode, Policy, Publisher, Result, Signer, SystemKeyring};
 
 /// The keyrings that hold one ring for each key of a policy, by its generation:
@@ -43,6 +43,8 @@ pub fn apply(policy: &Policy, mode: Mode, order: Option<&SignedOrder>) -> Result
     if mode != running {
         return Err(Error::OtherMode { running, mode });
     }
+    // Who needs no order must not fail for one.
+    let order = order.filter(|_| Seal::of(&state).is_some_and(|seal| seal.lifted_until.is_none()));
     bring(policy, mode, state.generation + 1, order)?;
     remove_keyring(state.generation)
 }

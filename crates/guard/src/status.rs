@@ -159,7 +159,7 @@ impl Status {
             generation: state.generation,
             policy_since: boot.at(state.changed),
             serial: state.serial,
-            seal: (state.sealed != 0).then(|| Seal::parse(&state)),
+            seal: Seal::of(&state),
             keys: pins
                 .keys()?
                 .iter()
@@ -198,13 +198,17 @@ fn is_ftrace_off() -> bool {
 }
 
 impl Seal {
-    fn parse(raw: &bt_state) -> Self {
+    /// Nothing if the guard is not sealed.
+    pub(crate) fn of(raw: &bt_state) -> Option<Self> {
+        if raw.sealed == 0 {
+            return None;
+        }
         let uptime = uptime();
-        Self {
+        Some(Self {
             nonce: Nonce(raw.nonce),
             uptime,
             lifted_until: (raw.lifted > uptime).then_some(raw.lifted),
-        }
+        })
     }
 }
 

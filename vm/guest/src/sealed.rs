@@ -38,7 +38,7 @@ pub fn seal(guest: &mut Guest) -> Result<()> {
 
 /// Its end, which takes a permit.
 pub fn release(guest: &mut Guest) -> Result<()> {
-    use_permit(guest, &permit(guest, GOVERNOR, 10)?)?.success()?;
+    use_permit(guest, &permit(guest, GOVERNOR, 60)?)?.success()?;
     fixture::release(guest)
 }
 
@@ -107,6 +107,19 @@ pub fn expect_refused(guest: &Guest, file: &Path, reason: &str) -> Result<()> {
     })
 }
 
+/// What no refused order changes.
+fn facts(guest: &Guest) -> Result<[Value; 5]> {
+    let status = status(guest)?;
+    let seal = &status["seal"];
+    Ok([
+        status["policy"].clone(),
+        status["serial"].clone(),
+        seal["nonce"].clone(),
+        seal["lifted_until"].clone(),
+        status["keys"].clone(),
+    ])
+}
+
 /// Requires that this is refused for this reason, says so, and changes nothing.
 pub fn expect_none_taken(
     guest: &Guest,
@@ -114,17 +127,7 @@ pub fn expect_none_taken(
     reason: &str,
     ask: impl FnOnce() -> Result<()>,
 ) -> Result<()> {
-    let facts = |status: &Value| {
-        let seal = &status["seal"];
-        [
-            status["policy"].clone(),
-            status["serial"].clone(),
-            seal["nonce"].clone(),
-            seal["lifted_until"].clone(),
-            status["keys"].clone(),
-        ]
-    };
-    let before = facts(&status(guest)?);
+    let before = facts(guest)?;
     let mark = Events::mark(guest)?;
     ask()?;
     mark.expect(
@@ -136,7 +139,7 @@ pub fn expect_none_taken(
         ],
     )?;
     mark.expect_none(guest, &[("action", action), ("outcome", "allowed")])?;
-    let after = facts(&status(guest)?);
+    let after = facts(guest)?;
     ensure!(before == after, "{before:?} before, {after:?} now");
     Ok(())
 }
@@ -196,12 +199,37 @@ impl Parts {
 
     /// Requires that they are refused so, and change nothing.
     pub fn expect_refused(&self, guest: &Guest, reason: &str, answer: &str) -> Result<()> {
-        expect_none_taken(guest, "policy", reason, || {
-            let said = self.hand_over(guest)?;
-            ensure!(said == answer, "{said}, not {answer}");
-            Ok(())
-        })
+        expect_all_refused(guest, &[("they", self.clone(), reason, answer)])
     }
+}
+
+/// Requires that each of these is refused for this reason and with this answer of
+/// prctl(), and that all of them change nothing.
+pub fn expect_all_refused(guest: &Guest, cases: &[(&str, Parts, &str, &str)]) -> Result<()> {
+    let before = facts(guest)?;
+    let mark = Events::mark(guest)?;
+    let mut line = String::new();
+    for (number, (_, parts, ..)) in cases.iter().enumerate() {
+        let tables = guest.write(&format!("tables-{number}"), &parts.tables)?;
+        let order = guest.write(&format!("order-{number}"), &parts.order)?;
+        let (tables, order) = (tables.display(), order.display());
+        line += &format!("hand-over {POLICY} {tables} {order} ");
+    }
+    let said = fixture::probe(Path::new(UNSIGNED), &words(&line))?.success()?;
+    let events = mark.since(guest)?;
+    let mut events = events.iter().filter(|event| event["action"] == "policy");
+    let mut answers = said.lines();
+    for (what, _, reason, answer) in cases {
+        let said = answers.next().context("no answer")?;
+        ensure!(said.ends_with(&format!(": {answer}")), "{what}: {said}");
+        let event = events.next().context("no event")?;
+        ensure!(event["outcome"] == "denied", "{what}: {event}");
+        ensure!(event["reason"] == *reason, "{what}: {event}");
+    }
+    ensure!(events.next().is_none(), "another event");
+    let after = facts(guest)?;
+    ensure!(before == after, "{before:?} before, {after:?} now");
+    Ok(())
 }
 
 /// What the last line of the unsigned probe says.

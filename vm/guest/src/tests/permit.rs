@@ -20,14 +20,14 @@ pub const GROUP: Group = Group {
     setup: Some(sealed::seal),
     teardown: Some(sealed::release),
     tests: &[
-        test!(a_permit_works_once).within(180),
+        test!(a_permit_works_once).within(240),
         test!(it_ends_by_the_time_since_boot).within(240),
-        test!(an_expired_one_is_refused).within(180),
-        test!(that_of_another_boot_is_refused).within(180),
-        test!(only_policy_keys_sign_permits).within(180),
-        test!(a_changed_one_is_refused).within(180),
+        test!(an_expired_one_is_refused).within(240),
+        test!(that_of_another_boot_is_refused).within(240),
+        test!(only_policy_keys_sign_permits).within(240),
+        test!(a_changed_one_is_refused).within(240),
         test!(what_it_let_in_lets_nothing_old_in).within(240),
-        test!(a_signed_policy_is_judged_as_always_while_it_lasts).within(180),
+        test!(a_signed_policy_is_judged_as_always_while_it_lasts).within(240),
     ],
 };
 
@@ -46,7 +46,7 @@ fn expect_unsigned_refused(guest: &Guest) -> Result<()> {
 fn a_permit_works_once(guest: &mut Guest) -> Result<()> {
     expect_unsigned_refused(guest)?;
     let (nonce, _) = seal_status(guest)?;
-    let file = permit(guest, GOVERNOR, 20)?;
+    let file = permit(guest, GOVERNOR, 45)?;
     let mark = Events::mark(guest)?;
     use_permit(guest, &file)?.success()?;
     mark.expect(
@@ -80,7 +80,7 @@ fn it_ends_by_the_time_since_boot(guest: &mut Guest) -> Result<()> {
         ensure!(said.ends_with(": ok\n"), "{said}");
         Ok(())
     };
-    let file = permit(guest, GOVERNOR, 15)?;
+    let file = permit(guest, GOVERNOR, 30)?;
     use_permit(guest, &file)?.success()?;
     clock(&format!("-{DAY}"))?;
     let ended = apply_unsigned(guest, 0)
@@ -91,7 +91,7 @@ fn it_ends_by_the_time_since_boot(guest: &mut Guest) -> Result<()> {
     let until = status(guest)?["seal"]["lifted_until"].clone();
     ensure!(until.is_null(), "{until}");
     // Set forward it ends nothing, either.
-    let file = permit(guest, GOVERNOR, 15)?;
+    let file = permit(guest, GOVERNOR, 30)?;
     use_permit(guest, &file)?.success()?;
     clock(DAY)?;
     let lasts = apply_unsigned(guest, 0);
@@ -107,7 +107,7 @@ fn an_expired_one_is_refused(guest: &mut Guest) -> Result<()> {
     std::thread::sleep(early);
     let file = permit_of(guest, GOVERNOR, &nonce, 0)?;
     expect_no_permit(guest, &file, "expired")?;
-    let file = permit(guest, GOVERNOR, 10)?;
+    let file = permit(guest, GOVERNOR, 20)?;
     use_permit(guest, &file)?.success()?;
     wait_until_sealed(guest)
 }
@@ -121,7 +121,7 @@ fn that_of_another_boot_is_refused(guest: &mut Guest) -> Result<()> {
         expect_no_permit(guest, &file, "wrong-nonce").context(other)?;
     }
     expect_unsigned_refused(guest)?;
-    let file = permit(guest, GOVERNOR, 10)?;
+    let file = permit(guest, GOVERNOR, 20)?;
     use_permit(guest, &file)?.success()?;
     wait_until_sealed(guest)
 }
@@ -189,7 +189,7 @@ fn what_it_let_in_lets_nothing_old_in(guest: &mut Guest) -> Result<()> {
     let old = guest.path("old.policy");
     let signed = sign(guest, GOVERNOR, &text(serial, &[GOVERNOR], ""))?;
     fs::copy(signed, &old).context("cannot keep it")?;
-    use_permit(guest, &permit(guest, GOVERNOR, 10)?)?.success()?;
+    use_permit(guest, &permit(guest, GOVERNOR, 20)?)?.success()?;
     apply_unsigned(guest, 0)?;
     ensure!(next(guest)? == serial + 1, "{}", next(guest)?);
     wait_until_sealed(guest)?;
@@ -201,7 +201,7 @@ fn what_it_let_in_lets_nothing_old_in(guest: &mut Guest) -> Result<()> {
 fn a_signed_policy_is_judged_as_always_while_it_lasts(guest: &mut Guest) -> Result<()> {
     let signed = sign(guest, STRANGER, &next_text(guest, "")?)?;
     let parts = sealed::Parts::of(guest, &signed)?;
-    use_permit(guest, &permit(guest, GOVERNOR, 15)?)?.success()?;
+    use_permit(guest, &permit(guest, GOVERNOR, 45)?)?.success()?;
     parts.expect_refused(guest, "unknown-key", "ENOKEY")?;
     wait_until_sealed(guest)?;
     change(guest, "")

@@ -10,8 +10,8 @@ use crate::guest::Guest;
 use crate::policy::{CALL, Running, expect_exec_refused, loader, publisher, status};
 use crate::registry::{Group, RunsOn};
 use crate::sealed::{
-    self, HEADER, PERMIT, PUBLISHER, Parts, apply, change, expect_refused, next, next_text, probe,
-    sign, text,
+    self, HEADER, PERMIT, PUBLISHER, Parts, apply, change, expect_all_refused, expect_refused,
+    next, next_text, probe, sign, text,
 };
 use crate::test;
 use anyhow::{Context, Result, ensure};
@@ -149,6 +149,7 @@ fn what_was_signed_is_what_is_taken(guest: &mut Guest) -> Result<()> {
     let good = Parts::of(guest, &sign(guest, GOVERNOR, &policy)?)?;
     let key = HEADER + PUBLISHER;
     let size = good.tables.len();
+    let mut cases = Vec::new();
     for (what, at) in [
         ("the ceiling", 32),
         ("the default", 80),
@@ -168,9 +169,7 @@ fn what_was_signed_is_what_is_taken(guest: &mut Guest) -> Result<()> {
     ] {
         let mut parts = good.clone();
         parts.tables[at] ^= 1;
-        parts
-            .expect_refused(guest, "bad-signature", "EBADMSG")
-            .context(what)?;
+        cases.push((what, parts, "bad-signature", "EBADMSG"));
     }
     let counted = |change: i32| -> Result<Vec<u8>> {
         let mut tables = good.tables.clone();
@@ -184,9 +183,8 @@ fn what_was_signed_is_what_is_taken(guest: &mut Guest) -> Result<()> {
     shorter.truncate(size - 48);
     for (what, tables) in [("longer", longer), ("shorter", shorter)] {
         let order = good.order.clone();
-        Parts { tables, order }
-            .expect_refused(guest, "bad-signature", "EBADMSG")
-            .context(what)?;
+        let parts = Parts { tables, order };
+        cases.push((what, parts, "bad-signature", "EBADMSG"));
     }
     // The order itself: each of its fields, the envelope's, and the signature.
     let end = good.order.len();
@@ -208,7 +206,7 @@ fn what_was_signed_is_what_is_taken(guest: &mut Guest) -> Result<()> {
     ] {
         let mut parts = good.clone();
         parts.order[at] ^= 1;
-        parts.expect_refused(guest, reason, answer).context(what)?;
+        cases.push((what, parts, reason, answer));
     }
     for (what, order) in [
         ("cut short", good.order[..end - 1].to_vec()),
@@ -217,10 +215,10 @@ fn what_was_signed_is_what_is_taken(guest: &mut Guest) -> Result<()> {
         ("huge", vec![0x42; 1 << 20]),
     ] {
         let tables = good.tables.clone();
-        Parts { tables, order }
-            .expect_refused(guest, "bad-signature", "EBADMSG")
-            .context(what)?;
+        let parts = Parts { tables, order };
+        cases.push((what, parts, "bad-signature", "EBADMSG"));
     }
+    expect_all_refused(guest, &cases)?;
     witness.expect_trusted(guest)?;
     let said = good.hand_over(guest)?;
     ensure!(said == "EALREADY", "as it was signed: {said}");
