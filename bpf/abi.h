@@ -133,6 +133,7 @@ enum bt_reason {
 	BT_REASON_NOT_OWNER,	    /* the object is another's */
 	BT_REASON_SEALED,	    /* what is sealed can't be taken away or changed */
 	BT_REASON_KEPT_ON,	    /* would switch the guard off from outside of BPF */
+	BT_REASON_WRONG_NONCE,	    /* a permit of another boot, or one that was used */
 };
 
 /* What an event is about. */
@@ -142,13 +143,14 @@ enum bt_action {
 	BT_ACTION_TAINT,    /* a trusted address space lost trust */
 	BT_ACTION_TRACE,    /* somebody reached for a trusted process */
 	BT_ACTION_ATTACH,   /* a program was attached without bpf() */
-	BT_ACTION_POLICY,   /* another policy took effect, or was refused to */
+	BT_ACTION_POLICY,   /* another policy took effect, or was refused */
 	BT_ACTION_OBJECT,   /* somebody reached for a program, map, link or token */
 	BT_ACTION_PIN,	    /* a pin of ours was about to be taken away */
 	BT_ACTION_MOUNT,    /* so was the mount that the pins are in */
 	BT_ACTION_ANCHOR,   /* somebody reached for the process that holds them, too */
 	BT_ACTION_KEYRING,  /* a keyring was about to be taken away */
 	BT_ACTION_SYSCTL,   /* a setting was about to be written */
+	BT_ACTION_PERMIT,   /* a permit lifted the seal, or was refused */
 };
 
 /* What a right is asked for: which of the sets of struct bt_rights, and so what
@@ -268,15 +270,39 @@ struct bt_owner {
 /* ---- the policy, as user space hands it to the kernel side ------------- */
 
 /*
- * prctl(BT_PRCTL_POLICY, policy, size): another policy takes effect, wholly or
- * not at all. An LSM hook can't answer 0, so EALREADY says that it is done.
+ * prctl(BT_PRCTL_POLICY, policy, size, order, order_size): another policy takes
+ * effect, wholly or not at all; without an order if both are 0.
+ * prctl(BT_PRCTL_PERMIT, order, order_size): a permit lifts the seal.
+ * An LSM hook can't answer 0, so EALREADY says that it is done.
  */
 enum bt_handover {
 	BT_PRCTL_POLICY = 0x62707400, /* "bpt" */
-	BT_PRCTL_EVICT = 0x62707401,
-	BT_PRCTL_RELEASE = 0x62707402, /* nothing is decided from now on */
-	BT_POLICY_MAGIC = 0x4c4f5042,  /* "BPOL" */
-	BT_POLICY_FORM = 1,
+	BT_PRCTL_PERMIT,
+	BT_PRCTL_EVICT,
+	BT_PRCTL_RELEASE,	      /* nothing is decided from now on */
+	BT_POLICY_MAGIC = 0x4c4f5042, /* "BPOL" */
+	BT_POLICY_FORM = 2,
+	BT_ORDER_FORM = 1,
+};
+
+/* "BPForder": no other message that keys of ours sign begins so. */
+#define BT_ORDER_MAGIC 0x726564726f465042ULL
+
+#define BT_NONCE_SIZE 32 /* as a SHA-256 */
+
+/*
+ * What a policy key signs. It comes as a signature in an xattr does: struct
+ * bt_envelope, this in place of the statement, PKCS#7 over this alone.
+ */
+struct bt_order {
+	__u64 magic;	/* BT_ORDER_MAGIC */
+	__u16 form;	/* BT_ORDER_FORM */
+	__u16 kind;	/* enum bt_kind: POLICY or PERMIT */
+	__u32 reserved; /* 0 */
+	__u64 until;	/* PERMIT: seconds, CLOCK_BOOTTIME; POLICY: 0 */
+	/* POLICY: SHA-256 of the policy with its tables, where each `generation`,
+	 * `ring` and `lost` is 0, for those are one boot's; PERMIT: the nonce. */
+	__u8 subject[BT_NONCE_SIZE];
 };
 
 /*
@@ -294,6 +320,7 @@ struct bt_policy {
 	__u32 audit;		   /* as the guard was started; it can't be changed */
 	struct bt_rights ceiling;  /* no right goes beyond */
 	struct bt_rights fallback; /* what a signature without a grant means */
+	__u64 serial;		   /* a sealed guard takes only a higher one than it had */
 };
 
 /* Who holds keys. Named by its place in the policy, from 0 on. */
@@ -325,7 +352,8 @@ struct bt_key {
 	__u8 refused;	 /* it signs nothing any more */
 	__u32 publisher; /* its place in the policy */
 	__u16 public_key_size;
-	__u16 reserved;	  /* 0 */
+	__u8 orders;	  /* it signs policies and permits, and no file */
+	__u8 reserved;	  /* 0 */
 	__u64 generation; /* of the policy that this entry belongs to */
 	__u8 hint[8];
 	__u8 name[BT_NAME_SIZE]; /* the publisher's, for readers */
@@ -363,24 +391,36 @@ struct bt_question {
 
 /* The whole guard's state: one slot. */
 struct bt_state {
-	__u64 started;	    /* nanoseconds, CLOCK_BOOTTIME: when it was armed; 0 before */
-	__u64 booted;	    /* nanoseconds since the epoch, by the wall clock at the start */
-	__u64 events;	    /* number of the newest event */
-	__u64 lost;	    /* events that found their slot busy */
-	__u64 images;	    /* number of the newest image */
-	__u64 starved;	    /* records that could not be made for want of room: a
+	__u64 started;		   /* nanoseconds, CLOCK_BOOTTIME: when it was armed; 0 before */
+	__u64 booted;		   /* nanoseconds since the epoch, by the wall clock at the start */
+	__u64 events;		   /* number of the newest event */
+	__u64 lost;		   /* events that found their slot busy */
+	__u64 images;		   /* number of the newest image */
+	__u64 starved;		   /* records that could not be made for want of room: a
 			       trusted task's is its trust, another's its reason */
-	__u64 reasons;	    /* tasks whose entry is a reason, not an image */
-	__u64 refusals[32]; /* by reason */
-	__u64 generation;   /* of the policy in force; 0 before the first */
-	__u64 changed;	    /* nanoseconds, CLOCK_BOOTTIME: when it took effect */
-	__u64 changing;	    /* held by who brings another policy */
-	__u64 clock;	    /* the highest wall time seen, less the time since boot then,
+	__u64 reasons;		   /* tasks whose entry is a reason, not an image */
+	__u64 refusals[32];	   /* by reason */
+	__u64 generation;	   /* of the policy in force; 0 before the first */
+	__u64 changed;		   /* nanoseconds, CLOCK_BOOTTIME: when it took effect */
+	__u64 changing;		   /* held by who brings another policy */
+	__u64 clock;		   /* the highest wall time seen, less the time since boot then,
 			       in nanoseconds: so time goes on from there */
+	__u64 serial;		   /* the highest of a policy that was in force */
+	__u64 lifted;		   /* seconds, CLOCK_BOOTTIME: a permit lifts the seal until then */
+	__u8 nonce[BT_NONCE_SIZE]; /* what the next permit must name */
 	__u32 audit;
 	__u32 form;   /* BT_FORM of the guard that runs */
 	__u32 sealed; /* nothing in user space takes the guard away until reboot */
 	__u32 anchor; /* sealed: thread group that holds links and keyrings */
+};
+
+/* A message to be hashed, and its SHA-256 (bt_hash). */
+#define BT_HASH_MAX 640
+struct bt_hash {
+	__u32 size;	 /* of the message, which is hashed */
+	__u32 times;	 /* this often, one behind the other */
+	__u8 digest[32]; /* the answer */
+	__u8 message[BT_HASH_MAX];
 };
 
 /* What `enforce` tells bt_arm. */
@@ -403,7 +443,10 @@ _Static_assert(sizeof(struct bt_grant) == 104, "bt_grant is packed");
 _Static_assert(sizeof(struct bt_image) == 328, "bt_image is packed");
 _Static_assert(sizeof(struct bt_owned) == 96, "bt_owned is packed");
 _Static_assert(sizeof(struct bt_owner) == 64, "bt_owner is packed");
-_Static_assert(sizeof(struct bt_policy) == 128, "bt_policy is packed");
+_Static_assert(sizeof(struct bt_policy) == 136, "bt_policy is packed");
+_Static_assert(sizeof(struct bt_order) == 56, "bt_order is packed");
+_Static_assert(sizeof(struct bt_hash) == 680, "bt_hash is packed");
+_Static_assert(sizeof(struct bt_state) % 8 == 0, "bt_state is packed");
 _Static_assert(sizeof(struct bt_publisher) == 88, "bt_publisher is packed");
 _Static_assert(sizeof(struct bt_key) == 616, "bt_key is packed");
 _Static_assert(sizeof(struct bt_rule) == 48, "bt_rule is packed");

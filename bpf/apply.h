@@ -5,7 +5,9 @@
  * the one in force.
  *
  * User space hands it over by prctl(), for bpf() is refused to who is not
- * signed, and no map of ours can be written from there.
+ * signed, and no map of ours can be written from there. A sealed guard takes only
+ * what a policy key signed: what is copied in is hashed as it is, and nothing of
+ * it counts before the signature over the hash was verified.
  */
 #ifndef BPFTRUST_APPLY_H
 #define BPFTRUST_APPLY_H
@@ -13,11 +15,15 @@
 /* Room for what is copied in; for who holds `changing`. */
 struct incoming {
 	struct bt_policy policy;
+	struct sha256 sha; /* of all of it, as a policy key signs it */
 	union {
+		struct bt_policy head;
 		struct bt_publisher publisher;
 		struct bt_key key;
 		struct bt_rule rule;
+		struct sha256_input input;
 	};
+	struct public_key_bytes public_key;
 };
 
 struct {
@@ -39,6 +45,7 @@ struct intake {
 	u64 from; /* address in user space */
 	u64 generation;
 	int error;
+	bool hashed; /* for an order: each entry as it was copied, before it is used */
 };
 
 static int take_publisher(u64 index, struct intake *intake)
@@ -50,15 +57,39 @@ static int take_publisher(u64 index, struct intake *intake)
 		return 1;
 	intake->error = bpf_copy_from_user(&in->publisher, sizeof(in->publisher),
 					   (void *)(intake->from + index * sizeof(in->publisher)));
-	if (!intake->error)
-		intake->error = bpf_map_update_elem(&publishers, &id, &in->publisher, BPF_NOEXIST);
+	if (intake->error)
+		return 1;
+	if (intake->hashed)
+		sha256_add(&in->sha, &in->input, sizeof(in->publisher));
+	intake->error = bpf_map_update_elem(&publishers, &id, &in->publisher, BPF_NOEXIST);
 	return !!intake->error;
+}
+
+/*
+ * Is the ring of the key that is being taken there, and its own? Who hands an
+ * ordered policy over may choose no ring that verifies nothing: nobody could
+ * change the policy any more.
+ */
+static __noinline bool has_ring(struct incoming *in)
+{
+	struct bpf_key *ring;
+	bool own;
+
+	if (in->key.place != BT_RING_OWN || !in->key.public_key_size)
+		return true;
+	ring = bpf_lookup_user_key(in->key.ring, 0);
+	if (!ring)
+		return false;
+	own = is_ring_of(BPF_CORE_READ(ring, key), &in->key, &in->public_key);
+	bpf_key_put(ring);
+	return own;
 }
 
 static int take_key_entry(u64 index, struct intake *intake)
 {
 	struct key_id id = { .generation = intake->generation };
 	struct incoming *in = incoming();
+	u32 ring;
 
 	if (!in)
 		return 1;
@@ -66,8 +97,19 @@ static int take_key_entry(u64 index, struct intake *intake)
 					   (void *)(intake->from + index * sizeof(in->key)));
 	if (intake->error)
 		return 1;
-	in->key.generation = intake->generation;
+	/* The ring is one boot's; it is believed for what it holds (ring.h). */
+	ring = in->key.ring;
+	in->key.ring = 0;
+	in->key.generation = 0;
 	in->key.lost = 0;
+	if (intake->hashed)
+		sha256_add(&in->sha, &in->input, sizeof(in->key));
+	in->key.ring = ring;
+	in->key.generation = intake->generation;
+	if (intake->hashed && !has_ring(in)) {
+		intake->error = -EINVAL;
+		return 1;
+	}
 	__builtin_memcpy(id.hint, in->key.hint, sizeof(id.hint));
 	intake->error = bpf_map_update_elem(&keys, &id, &in->key, BPF_NOEXIST);
 	return !!intake->error;
@@ -84,6 +126,8 @@ static int take_rule(u64 index, struct intake *intake)
 					   (void *)(intake->from + index * sizeof(in->rule)));
 	if (intake->error)
 		return 1;
+	if (intake->hashed)
+		sha256_add(&in->sha, &in->input, sizeof(in->rule));
 	id.kind = in->rule.kind;
 	id.publisher = in->rule.publisher;
 	__builtin_memcpy(id.bytes, in->rule.bytes, sizeof(id.bytes));
@@ -130,7 +174,7 @@ static __always_inline int check_policy(const struct bt_policy *policy, u64 size
 					struct bt_state *guard)
 {
 	if (policy->magic != BT_POLICY_MAGIC || policy->form != BT_POLICY_FORM ||
-	    policy->reserved || policy->audit != audit)
+	    policy->reserved || policy->audit != audit || policy->serial >> 63)
 		return -EINVAL;
 	if (policy->publishers > BT_KEYS || policy->keys > BT_KEYS || policy->rules > BT_RULES)
 		return -E2BIG;
@@ -143,11 +187,22 @@ static __always_inline int check_policy(const struct bt_policy *policy, u64 size
 }
 
 /* Copies the tables in; the error, or 0. */
-static __always_inline int take_tables(const struct bt_policy *policy, u64 from)
+static __always_inline int take_tables(struct incoming *in, u64 from, bool hashed)
 {
-	struct intake intake = { .from = from, .generation = policy->generation };
+	const struct bt_policy *policy = &in->policy;
+	struct intake intake = {
+		.from = from,
+		.generation = policy->generation,
+		.hashed = hashed,
+	};
 	u32 publishers = policy->publishers, keys = policy->keys, rules = policy->rules;
 
+	if (hashed) {
+		sha256_begin(&in->sha);
+		__builtin_memcpy(&in->head, policy, sizeof(in->head));
+		in->head.generation = 0;
+		sha256_add(&in->sha, &in->input, sizeof(in->head));
+	}
 	intake.from += sizeof(*policy);
 	bpf_loop(publishers, take_publisher, &intake, 0);
 	if (intake.error)
@@ -161,30 +216,67 @@ static __always_inline int take_tables(const struct bt_policy *policy, u64 from)
 	return intake.error;
 }
 
+/* Was exactly what is in the tables now ordered, after what is in force? */
+static __noinline u8 judge_policy(struct bt_state *guard, const struct order_at *at)
+{
+	struct scratch *scratch = order_scratch();
+	struct incoming *in = incoming();
+	u8 reason;
+
+	if (!scratch || !in)
+		return BT_REASON_RESOURCES;
+	reason = judge_order(guard, scratch, at, BT_KIND_POLICY);
+	if (reason != BT_REASON_NONE)
+		return reason;
+	sha256_end(&in->sha);
+	if (order_in(scratch)->until || !is_about(order_in(scratch), in->sha.state))
+		return BT_REASON_BAD_SIGNATURE;
+	return in->policy.serial > guard->serial ? BT_REASON_NONE : BT_REASON_TOO_OLD;
+}
+
+/* A policy as it is handed over. */
+struct handover {
+	u64 from;
+	u64 size;
+	struct order_at order;
+};
+
 /* By who holds `changing`. */
-static __noinline int apply_alone(struct bt_state *guard, u64 from, u64 size)
+static __noinline int apply_alone(struct bt_state *guard, const struct handover *given, u8 *reason)
 {
 	struct incoming *in = incoming();
+	bool ordered = given->order.size;
 	struct bt_policy *slot;
 	int error;
 
-	if (!in || size < sizeof(in->policy))
+	if (!in || given->size < sizeof(in->policy))
 		return -EINVAL;
-	error = bpf_copy_from_user(&in->policy, sizeof(in->policy), (void *)from);
+	error = bpf_copy_from_user(&in->policy, sizeof(in->policy), (void *)given->from);
 	if (error)
 		return error;
-	error = check_policy(&in->policy, size, guard);
+	error = check_policy(&in->policy, given->size, guard);
 	if (error)
 		return error;
+	if (seal_holds(guard) && !ordered) {
+		*reason = BT_REASON_NO_SIGNATURE;
+		return order_error(BT_REASON_NO_SIGNATURE);
+	}
 	slot = policy_of(in->policy.generation);
 	if (!slot)
 		return -ENOMEM;
-	error = take_tables(&in->policy, from);
+	error = take_tables(in, given->from, ordered);
+	if (!error && ordered) {
+		*reason = judge_policy(guard, &given->order);
+		error = order_error(*reason);
+	}
 	if (error) {
 		drop_others(guard->generation);
 		return error;
 	}
 	__builtin_memcpy(slot, &in->policy, sizeof(*slot));
+	/* It never goes down, or what a permit let in would let old ones in again. */
+	if (in->policy.serial > guard->serial)
+		guard->serial = in->policy.serial;
 	__sync_fetch_and_add(&guard->generation, 1);
 	guard->changed = bpf_ktime_get_boot_ns();
 	bpf_for_each_map_elem(&images, refresh_image, NULL, 0);
@@ -192,8 +284,8 @@ static __noinline int apply_alone(struct bt_state *guard, u64 from, u64 size)
 	return -EALREADY;
 }
 
-/* The answer to prctl(BT_PRCTL_POLICY). */
-static __always_inline int apply(struct bt_state *guard, u64 from, u64 size)
+/* The answer to prctl(BT_PRCTL_POLICY), and the reason if its order is refused. */
+static __always_inline int apply(struct bt_state *guard, const struct handover *given, u8 *reason)
 {
 	int error;
 
@@ -203,7 +295,7 @@ static __always_inline int apply(struct bt_state *guard, u64 from, u64 size)
 		return -EPERM;
 	if (__sync_val_compare_and_swap(&guard->changing, 0, 1))
 		return -EBUSY;
-	error = apply_alone(guard, from, size);
+	error = apply_alone(guard, given, reason);
 	__sync_lock_test_and_set(&guard->changing, 0);
 	return error;
 }

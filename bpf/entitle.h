@@ -11,8 +11,6 @@
 #ifndef BPFTRUST_ENTITLE_H
 #define BPFTRUST_ENTITLE_H
 
-#define NANOSECONDS 1000000000ULL
-
 /* Policies that may follow each other while one question is being answered. */
 #define REFRESH_TRIES 4
 
@@ -136,6 +134,8 @@ static __always_inline u8 entitle(struct bt_image *image, u64 generation, struct
 	key = bpf_map_lookup_elem(&keys, &key_id);
 	if (!key)
 		return BT_REASON_UNKNOWN_KEY;
+	if (key->orders)
+		return BT_REASON_WRONG_KIND;
 	if (key->refused || rule(&id, BT_RULE_DIGEST, 0, image->digest.bytes))
 		return BT_REASON_REVOKED;
 	least = rule(&id, BT_RULE_NAME, 0, image->grant.name);

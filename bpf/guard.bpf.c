@@ -28,8 +28,8 @@
  *   ptrace_traceme
  *   inode_post_setxattr,   a changed signature is judged again
  *   inode_post_removexattr
- *   task_prctl             another policy takes effect, or none any more; pins of
- *                          one owner may be taken away
+ *   task_prctl             another policy takes effect, or none any more; a permit
+ *                          lifts the seal; pins of one owner may be taken away
  *   cgroup/sysctl          the switch that would silence all of this stays on
  *
  * Sealed, also:
@@ -71,7 +71,10 @@
 #include "exec.h"
 #include "program.h"
 #include "attach.h"
+#include "sha256.h"
+#include "order.h"
 #include "apply.h"
+#include "permit.h"
 #include "protect.h"
 #include "serve.h"
 #include "hook.h"
@@ -111,4 +114,6 @@ const volatile struct {
 	struct bt_question question;
 	struct bt_arming arming;
 	enum bt_armed armed;
+	struct bt_order order;
+	struct bt_hash hash;
 } exported;

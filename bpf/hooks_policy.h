@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /*
- * What verdicts follow from: signatures that change, another policy.
+ * What verdicts follow from: signatures that change, another policy, permits.
  */
 #ifndef BPFTRUST_HOOKS_POLICY_H
 #define BPFTRUST_HOOKS_POLICY_H
@@ -22,19 +22,33 @@ int BPF_PROG(bt_removexattr, struct dentry *dentry, const char *name)
 }
 
 SEC("lsm.s/task_prctl")
-int BPF_PROG(bt_prctl, int option, unsigned long policy, unsigned long size)
+int BPF_PROG(bt_prctl, int option, unsigned long first, unsigned long second, unsigned long third,
+	     unsigned long fourth)
 {
-	struct decision decision = { .action = BT_ACTION_POLICY, .outcome = BT_OUTCOME_ALLOWED };
+	struct decision decision = { .outcome = BT_OUTCOME_ALLOWED };
 	struct bt_state *guard = guard_state();
 	int error;
 
-	if (option != BT_PRCTL_POLICY || !guard)
+	if ((option != BT_PRCTL_POLICY && option != BT_PRCTL_PERMIT) || !guard)
 		return 0;
-	error = apply(guard, policy, size);
-	if (error == -EPERM && guard->sealed) {
-		decision.outcome = BT_OUTCOME_DENIED;
-		decision.reason = BT_REASON_SEALED;
+	if (option == BT_PRCTL_POLICY) {
+		struct handover given = {
+			.from = first,
+			.size = second,
+			.order = { .from = third, .size = fourth },
+		};
+
+		decision.action = BT_ACTION_POLICY;
+		error = apply(guard, &given, &decision.reason);
+	} else {
+		struct order_at at = { .from = first, .size = second };
+
+		decision.action = BT_ACTION_PERMIT;
+		error = permit(guard, &at, &decision.reason);
 	}
+	bpf_task_storage_delete(&scratches, bpf_get_current_task_btf());
+	if (decision.reason != BT_REASON_NONE)
+		decision.outcome = BT_OUTCOME_DENIED;
 	if (error == -EALREADY || decision.reason != BT_REASON_NONE)
 		report(&decision, NULL);
 	ANSWER(error, EALREADY);
@@ -43,6 +57,13 @@ int BPF_PROG(bt_prctl, int option, unsigned long policy, unsigned long size)
 	ANSWER(error, ESTALE);
 	ANSWER(error, E2BIG);
 	ANSWER(error, ENOMEM);
+	ANSWER(error, EACCES);
+	ANSWER(error, ENOKEY);
+	ANSWER(error, EKEYREVOKED);
+	ANSWER(error, EKEYREJECTED);
+	ANSWER(error, EKEYEXPIRED);
+	ANSWER(error, ERANGE);
+	ANSWER(error, EBADMSG);
 	asm volatile("" ::);
 	return -EINVAL;
 }
@@ -70,7 +91,7 @@ static __always_inline int let_evict(struct bt_state *guard, u64 from, u64 size)
 		return -ENOMEM;
 	if (bpf_copy_from_user(owner, sizeof(*owner), (void *)from))
 		error = -EINVAL;
-	else if (guard->sealed && !is_refused(guard, owner->loader))
+	else if (seal_holds(guard) && !is_refused(guard, owner->loader))
 		error = -EPERM;
 	if (error != -EALREADY)
 		bpf_task_storage_delete(&evictions, current);
@@ -90,7 +111,7 @@ int BPF_PROG(bt_admin, int option, unsigned long from, unsigned long size)
 		error = -EPERM;
 	else if (option == BT_PRCTL_EVICT)
 		error = let_evict(guard, from, size);
-	else if (guard->sealed)
+	else if (seal_holds(guard))
 		error = -EPERM;
 	else
 		*(volatile u64 *)&guard->started = 0;

@@ -41,10 +41,14 @@ typedef _Bool bool;
 #define EINVAL 22
 #define ERANGE 34
 #define ENODATA 61
+#define EBADMSG 74
 #define EOPNOTSUPP 95
 #define EALREADY 114
 #define ESTALE 116
 #define ENOKEY 126
+#define EKEYEXPIRED 127
+#define EKEYREVOKED 128
+#define EKEYREJECTED 129
 
 /* include/uapi/linux/fsverity.h */
 #define FS_VERITY_HASH_ALG_SHA256 1

@@ -50,7 +50,7 @@ static __always_inline struct held *sealed(void)
 	struct bt_state *guard = guard_state();
 	u32 zero = 0;
 
-	if (!guard || !*(volatile u32 *)&guard->sealed)
+	if (!guard || !*(volatile u64 *)&guard->started || !guard->sealed || !seal_holds(guard))
 		return NULL;
 	return bpf_map_lookup_elem(&holds, &zero);
 }

@@ -9,9 +9,12 @@
 #ifndef BPFTRUST_REPORT_H
 #define BPFTRUST_REPORT_H
 
+#define NANOSECONDS 1000000000ULL
+
 const volatile bool audit = false;
 
-/* To be sealed when it is armed. */
+/* Until reboot nothing in user space takes the guard away, and only what a policy
+ * key signed changes the policy. */
 const volatile bool seal = false;
 
 struct {
@@ -33,6 +36,16 @@ static __always_inline struct bt_state *guard_state(void)
 	u32 zero = 0;
 
 	return bpf_map_lookup_elem(&state, &zero);
+}
+
+/*
+ * Does the seal hold now? From the first policy on, but while a permit lifts it:
+ * by the time since boot, which nobody sets.
+ */
+static __always_inline bool seal_holds(struct bt_state *guard)
+{
+	return seal && *(volatile u64 *)&guard->generation &&
+	       bpf_ktime_get_boot_ns() / NANOSECONDS >= *(volatile u64 *)&guard->lifted;
 }
 
 /* A record that could not be made for want of room. */

@@ -318,6 +318,9 @@ static __always_inline u8 judge(struct file *file, struct scratch *scratch, u32 
 	known = take_key(&scratch->key, generation, verdict->key);
 	if (known && scratch->key.refused)
 		return BT_REASON_REVOKED;
+	/* A policy key is no publisher's, and what it says of files counts nothing. */
+	if (known && scratch->key.orders)
+		return BT_REASON_WRONG_KIND;
 	if (!statement_size) {
 		verdict->kind = known ? scratch->key.bare : BT_KIND_NONE;
 	} else {

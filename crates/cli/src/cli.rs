@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 
+use bpftrust_signature::Nonce;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Where `verify` looks for certificates unless told otherwise.
@@ -43,6 +44,8 @@ pub enum Verb {
     Explain(ExplainArgs),
     /// Check, show or change what is enforced
     Policy(PolicyArgs),
+    /// Lift the seal of a guard for a time, with the word of a policy key
+    Permit(PermitArgs),
     /// Start refusing bpf() to everybody who is not signed
     Enforce(EnforceArgs),
     /// Stop enforcing
@@ -168,6 +171,23 @@ pub enum Hash {
     Sha512,
 }
 
+/// The key of what signs.
+#[derive(Debug, Args)]
+pub struct KeyArgs {
+    /// Private key: PEM, RSA 2048, 3072 or 4096 or ECDSA P-256 or P-384
+    #[arg(long, value_name = "KEY.pem")]
+    pub key: PathBuf,
+    /// Certificate of that key
+    #[arg(long, value_name = "CERT.pem")]
+    pub certificate: PathBuf,
+    /// File whose first line is the passphrase of the key
+    #[arg(long, value_name = "FILE")]
+    pub passphrase_file: Option<PathBuf>,
+    /// Accept a certificate that may issue others (CA:TRUE)
+    #[arg(long)]
+    pub allow_issuer: bool,
+}
+
 /// Arguments of `sign`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -178,15 +198,9 @@ links inside it are not followed.
 A file is signed wholly or stays as it was: the signature is stored first, where it means nothing \
 yet, and enabling fs-verity makes it count.")]
 pub struct SignArgs {
-    /// Private key: PEM, RSA 2048, 3072 or 4096 or ECDSA P-256 or P-384
-    #[arg(long, value_name = "KEY.pem")]
-    pub key: PathBuf,
-    /// Certificate of that key
-    #[arg(long, value_name = "CERT.pem")]
-    pub certificate: PathBuf,
-    /// File whose first line is the passphrase of the key
-    #[arg(long, value_name = "FILE")]
-    pub passphrase_file: Option<PathBuf>,
+    /// The key that signs.
+    #[command(flatten)]
+    pub key: KeyArgs,
     /// What the files are: inside what is signed, so that one never passes as the other
     #[arg(long, value_enum, default_value_t = SignKind::Loader)]
     pub kind: SignKind,
@@ -202,9 +216,6 @@ pub struct SignArgs {
     /// Where detached signatures go: a directory, or for one FILE a file name; default beside each FILE
     #[arg(long, value_name = "PATH", requires = "detached")]
     pub out: Option<PathBuf>,
-    /// Accept a certificate that may issue others (CA:TRUE)
-    #[arg(long)]
-    pub allow_issuer: bool,
     /// Files and directories to sign
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
@@ -324,6 +335,84 @@ pub enum PolicyVerb {
     Show(PolicyShowArgs),
     /// Let a policy take the place of the one that is enforced, at once
     Apply(PolicyApplyArgs),
+    /// Put a policy and its certificates into one file, to be signed
+    Compile(PolicyCompileArgs),
+    /// Sign a policy with a policy key, for sealed guards
+    Sign(PolicySignArgs),
+}
+
+/// Arguments of `policy compile`.
+#[derive(Debug, Args)]
+pub struct PolicyCompileArgs {
+    /// File to write: the same bytes for the same policy
+    #[arg(long, value_name = "OUT")]
+    pub out: PathBuf,
+    /// Policy file
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+}
+
+/// Arguments of `policy sign`.
+#[derive(Debug, Args)]
+pub struct PolicySignArgs {
+    /// The key that signs.
+    #[command(flatten)]
+    pub key: KeyArgs,
+    /// File to write; default FILE itself, if it is compiled
+    #[arg(long, value_name = "OUT")]
+    pub out: Option<PathBuf>,
+    /// Policy file, or what `policy compile` wrote
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+}
+
+/// Arguments of `permit`.
+#[derive(Debug, Args)]
+#[command(disable_help_subcommand = true)]
+pub struct PermitArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: PermitVerb,
+}
+
+/// What `permit` does.
+#[derive(Debug, Subcommand)]
+pub enum PermitVerb {
+    /// Sign a permit, where the policy key is
+    Make(PermitMakeArgs),
+    /// Hand a permit to the guard of this machine
+    Use(PermitUseArgs),
+}
+
+/// Arguments of `permit make`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+`bpftrust status` on the machine shows nonce and boot time. The permit works on that machine, once, \
+until its time has passed or the machine is started again.")]
+pub struct PermitMakeArgs {
+    /// The key that signs.
+    #[command(flatten)]
+    pub key: KeyArgs,
+    /// What the guard is called until its next permit
+    #[arg(long, value_name = "HEX")]
+    pub nonce: Nonce,
+    /// Seconds since the machine was started, from which the minutes count
+    #[arg(long, value_name = "SECONDS")]
+    pub boot_time: u64,
+    /// How long the seal may be lifted
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1440))]
+    pub minutes: u32,
+    /// File to write
+    #[arg(long, value_name = "PERMIT")]
+    pub out: PathBuf,
+}
+
+/// Arguments of `permit use`.
+#[derive(Debug, Args)]
+pub struct PermitUseArgs {
+    /// What `permit make` wrote
+    #[arg(value_name = "PERMIT")]
+    pub file: PathBuf,
 }
 
 /// Arguments of `policy apply`.
@@ -335,7 +424,7 @@ pub struct PolicyApplyArgs {
     /// The guard audits, whatever the policy says
     #[arg(long)]
     pub audit: bool,
-    /// Policy file; default /etc/bpftrust/policy.toml
+    /// Policy file, in TOML or compiled; default /etc/bpftrust/policy.toml
     #[arg(value_name = "FILE")]
     pub policy: Option<PathBuf>,
 }
@@ -368,9 +457,10 @@ pub struct EnforceArgs {
     /// Policy file; default /etc/bpftrust/policy.toml
     #[arg(long, value_name = "FILE")]
     pub policy: Option<PathBuf>,
-    /// Until reboot, nothing in user space ends, weakens or changes it
+    /// Until reboot, nothing in user space ends or weakens it
     ///
-    /// A process called bpftrust-anchor stays and holds links and keyrings besides the pins.
+    /// Only what a policy key signed changes the policy, or lifts the seal for a time. A
+    /// process called bpftrust-anchor stays and holds links and keyrings besides the pins.
     #[arg(long, conflicts_with_all = ["audit", "adopt"])]
     pub seal: bool,
     /// Be the process that stays

@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 use std::path::Path;
 
-use bpftrust_guard::{Error, Mode, POLICY, Policy, PolicyError, TextError};
+use bpftrust_guard::{Compiled, Error, Mode, POLICY, Policy, PolicyError, TextError};
 
 use rustix::io::Errno;
 
@@ -19,7 +19,12 @@ pub fn explain<T>(result: bpftrust_guard::Result<T>) -> anyhow::Result<T> {
 
 /// Reads a policy: that of this host, unless another is named.
 pub fn load_policy(path: Option<&Path>) -> anyhow::Result<Policy> {
-    Policy::load(path.unwrap_or(Path::new(POLICY))).map_err(advise_policy)
+    load_compiled(path).map(Compiled::into_policy)
+}
+
+/// The same, with the order to take it.
+pub fn load_compiled(path: Option<&Path>) -> anyhow::Result<Compiled> {
+    Compiled::load(path.unwrap_or(Path::new(POLICY))).map_err(advise_policy)
 }
 
 /// Adds to an error of a policy what to type next.
@@ -72,12 +77,50 @@ fn help(error: &Error) -> Option<&'static str> {
             _ => "type 'bpftrust status' to see whether the guard is whole",
         },
         Error::Policy { source } => match Errno::from_io_error(source)? {
-            Errno::PERM => "it takes CAP_MAC_ADMIN in the initial user namespace",
             Errno::STALE | Errno::BUSY => "somebody else brought a policy; type it again",
-            _ => "type 'bpftrust status' to see whether the guard is whole",
+            Errno::ACCESS => {
+                "the guard is sealed: sign the policy with a policy key, 'bpftrust policy sign \
+                 --key KEY.pem --certificate CERT.pem --out OUT FILE', and apply OUT"
+            }
+            Errno::BADMSG => "its signature is not over this policy; sign it again",
+            Errno::RANGE => {
+                "its serial is not above the one that 'bpftrust status' shows; raise `serial` in \
+                 the policy and sign it again"
+            }
+            errno => refused_order(errno),
         },
+        Error::Permit { source } => match Errno::from_io_error(source)? {
+            Errno::STALE => {
+                "it names another nonce than 'bpftrust status' shows: a permit works once, on one \
+                 machine, until that is started again"
+            }
+            Errno::KEYEXPIRED => {
+                "its time has passed; make another with the boot time that 'bpftrust status' shows"
+            }
+            Errno::BUSY => "somebody else brings a policy or a permit; type it again",
+            Errno::BADMSG => "its signature is not over it; make another",
+            errno => refused_order(errno),
+        },
+        Error::NotSealed => "nothing is to be permitted: type what you want to do",
         Error::Damaged { .. } => "type 'bpftrust release' with the version that started it",
         _ => return None,
     };
     Some(text)
+}
+
+/// What to do when the kernel side does not take what a policy key should have
+/// signed.
+fn refused_order(errno: Errno) -> &'static str {
+    match errno {
+        Errno::PERM => "it takes CAP_MAC_ADMIN in the initial user namespace",
+        Errno::NOKEY => {
+            "no policy key of the policy in force signed it, or its keyring is gone; 'bpftrust \
+             status' shows them"
+        }
+        Errno::KEYREVOKED => "the policy in force refuses the key that signed it",
+        Errno::KEYREJECTED => {
+            "the key that signed it is no policy key, or it was signed as something else"
+        }
+        _ => "type 'bpftrust status' to see whether the guard is whole",
+    }
 }

@@ -9,7 +9,9 @@ mod input;
 mod mount;
 mod output;
 mod parallel;
+mod replace;
 mod rights;
+mod signer;
 mod target;
 mod tree;
 mod verbs;
@@ -41,6 +43,7 @@ fn run(verb: &Verb) -> anyhow::Result<Outcome> {
         Verb::Check(args) => verbs::check::run(args),
         Verb::Explain(args) => verbs::explain::run(args),
         Verb::Policy(args) => verbs::policy::run(args),
+        Verb::Permit(args) => verbs::permit::run(args),
         Verb::Enforce(args) => verbs::enforce::run(args),
         Verb::Release(args) => verbs::release::run(args),
         Verb::Status(args) => verbs::status::run(args),

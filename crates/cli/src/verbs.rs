@@ -10,6 +10,7 @@ pub mod inspect;
 pub mod install;
 pub mod keygen;
 pub mod objects;
+pub mod permit;
 pub mod policy;
 pub mod release;
 pub mod sign;

@@ -13,8 +13,8 @@ use bpftrust_verity::{Algorithm, Digest};
 
 use crate::skeleton::types::{bt_armed, bt_handover, bt_limit, bt_object, bt_rule_kind};
 pub(crate) use crate::skeleton::types::{
-    bt_arming, bt_digest, bt_event, bt_image, bt_key, bt_owned, bt_owner, bt_policy, bt_publisher,
-    bt_question, bt_rights, bt_rule, bt_state,
+    bt_arming, bt_digest, bt_event, bt_hash, bt_image, bt_key, bt_owned, bt_owner, bt_policy,
+    bt_publisher, bt_question, bt_rights, bt_rule, bt_state,
 };
 use crate::{Vocabulary, libbpf_names};
 
@@ -41,6 +41,7 @@ const _: () = assert!(NAME_SIZE == Name::SIZE);
 pub(crate) const BT_PRCTL_POLICY: u32 = bt_handover::BT_PRCTL_POLICY.0;
 pub(crate) const BT_PRCTL_EVICT: u32 = bt_handover::BT_PRCTL_EVICT.0;
 pub(crate) const BT_PRCTL_RELEASE: u32 = bt_handover::BT_PRCTL_RELEASE.0;
+pub(crate) const BT_PRCTL_PERMIT: u32 = bt_handover::BT_PRCTL_PERMIT.0;
 pub(crate) const BT_POLICY_MAGIC: u32 = bt_handover::BT_POLICY_MAGIC.0;
 pub(crate) const BT_POLICY_FORM: u16 = bt_handover::BT_POLICY_FORM.0 as u16;
 
@@ -88,6 +89,8 @@ unsafe impl Shared for bt_rule {}
 unsafe impl Shared for bt_question {}
 // SAFETY: as above.
 unsafe impl Shared for bt_arming {}
+// SAFETY: as above.
+unsafe impl Shared for bt_hash {}
 
 /// The bytes of a value, as a map takes them.
 pub(crate) fn bytes_of<T: Shared>(value: &T) -> &[u8] {

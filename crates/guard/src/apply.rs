@@ -2,7 +2,7 @@
 //! takes over wholly or not at all (`struct bt_policy`).
 
 use bpftrust_host::keyring::{Anchor, Keyring};
-use bpftrust_signature::{KeyHint, Name, Rights};
+use bpftrust_signature::{KeyHint, Name, Rights, SignedOrder};
 
 use crate::abi::{
     BT_POLICY_FORM, BT_POLICY_MAGIC, BT_RULE_DIGEST, BT_RULE_NAME, BT_RULE_SIGNS, bt_key,
@@ -11,7 +11,7 @@ use crate::abi::{
 use crate::enforce::{limit, lock};
 use crate::gate::Gate;
 use crate::pins::Pins;
-use crate::status::mode_of;
+use crate::status::{Seal, mode_of};
 use crate::{Error, Keys, Mode, Policy, Publisher, Result, Signer, SystemKeyring};
 
 /// The keyrings that hold one ring for each key of a policy, by its generation:
@@ -19,7 +19,7 @@ use crate::{Error, Keys, Mode, Policy, Publisher, Result, Signer, SystemKeyring}
 const KEYRINGS: [&str; 2] = ["bpftrust.even", "bpftrust"];
 
 /// A loader that is refused whatever its version (`BT_VERSION_REFUSED`).
-const VERSION_REFUSED: u64 = u64::MAX;
+pub(crate) const VERSION_REFUSED: u64 = u64::MAX;
 
 /// Lets another policy take the place of the one in force, at once. Processes
 /// that it refuses lose their trust; none gets more than its grant.
@@ -29,8 +29,8 @@ const VERSION_REFUSED: u64 = u64::MAX;
 /// [`Error::OtherMode`] if the guard was started in another mode;
 /// [`Error::Keyring`] if the kernel doesn't take a certificate,
 /// [`Error::Policy`] if it doesn't take the policy: then the old one is in
-/// force.
-pub fn apply(policy: &Policy, mode: Mode) -> Result<()> {
+/// force. A sealed guard takes none without an order.
+pub fn apply(policy: &Policy, mode: Mode, order: Option<&SignedOrder>) -> Result<()> {
     let _lock = lock()?;
     let pins = Pins::standard();
     let state = pins.state()?;
@@ -39,24 +39,39 @@ pub fn apply(policy: &Policy, mode: Mode) -> Result<()> {
             path: pins.directory().to_owned(),
         });
     }
-    if state.sealed != 0 {
-        return Err(Error::Sealed);
-    }
     let running = mode_of(&state);
     if mode != running {
         return Err(Error::OtherMode { running, mode });
     }
-    bring(policy, mode, state.generation + 1, false)?;
+    // Who needs no order must not fail for one.
+    let holds = Seal::of(&state).is_some_and(|seal| seal.lifted_until.is_none());
+    let order = order.filter(|_| holds);
+    bring(policy, mode, state.generation + 1, order, false)?;
+    if holds {
+        // Nobody takes a sealed guard's keyrings away; the next one but one of this
+        // name takes its place.
+        return Ok(());
+    }
     remove_keyring(state.generation)
 }
 
 /// Makes the keyrings of the policy and hands it to the kernel side. If that
 /// fails, its keyrings are gone again. With `hold` they also last as long as
 /// this process, whatever becomes of the user keyring.
-pub(crate) fn bring(policy: &Policy, mode: Mode, generation: u64, hold: bool) -> Result<()> {
+pub(crate) fn bring(
+    policy: &Policy,
+    mode: Mode,
+    generation: u64,
+    order: Option<&SignedOrder>,
+    hold: bool,
+) -> Result<()> {
+    let order = order.map(SignedOrder::to_bytes);
     let brought = make_rings(policy, generation, hold).and_then(|rings| {
-        Gate::bring(&compile(policy, mode, generation, &rings)?)
-            .map_err(|source| Error::Policy { source })
+        Gate::bring(
+            &compile(policy, mode, generation, &rings)?,
+            order.as_deref(),
+        )
+        .map_err(|source| Error::Policy { source })
     });
     if brought.is_err() {
         // The error that led here is the one to report.
@@ -89,8 +104,12 @@ fn make_rings(policy: &Policy, generation: u64, hold: bool) -> Result<Vec<(KeyHi
         parent.link_to(Anchor::Process)?;
     }
     let mut rings = Vec::new();
-    for (publisher, signer) in policy.signers() {
-        let name = format!("bpftrust: {} {}", publisher.name, signer.hint);
+    let signers = policy
+        .signers()
+        .map(|(publisher, signer)| (publisher.name.as_str(), signer));
+    let policy_keys = policy.policy_keys.iter().map(|signer| ("(policy)", signer));
+    for (owner, signer) in signers.chain(policy_keys) {
+        let name = format!("bpftrust: {owner} {}", signer.hint);
         let ring = Keyring::create(&name, Anchor::Ring(&parent))?;
         ring.add_certificate(&name, &signer.certificate)?;
         ring.seal()?;
@@ -100,8 +119,9 @@ fn make_rings(policy: &Policy, generation: u64, hold: bool) -> Result<Vec<(KeyHi
     Ok(rings)
 }
 
-/// The bytes that the kernel side takes over.
-fn compile(
+/// The bytes that the kernel side takes over; without generation and rings those
+/// that a policy key signs.
+pub(crate) fn compile(
     policy: &Policy,
     mode: Mode,
     generation: u64,
@@ -119,6 +139,7 @@ fn compile(
         audit: (mode == Mode::Audit).into(),
         ceiling: rights(&policy.ceiling),
         fallback: rights(&policy.fallback),
+        serial: policy.serial,
         ..bt_policy::default()
     };
     let mut bytes = bytes_of(&header).to_vec();
@@ -146,11 +167,7 @@ fn keys(policy: &Policy, rings: &[(KeyHint, Keyring)]) -> Result<Vec<bt_key>> {
         match &publisher.keys {
             Keys::Certificates(signers) => {
                 for signer in signers {
-                    let (_, ring) = rings
-                        .iter()
-                        .find(|(hint, _)| *hint == signer.hint)
-                        .expect("each key has a ring");
-                    keys.push(own_key(entry, policy, signer, ring)?);
+                    keys.push(own_key(entry, policy, signer, rings)?);
                 }
             }
             Keys::Keyring(keyring) => {
@@ -165,7 +182,14 @@ fn keys(policy: &Policy, rings: &[(KeyHint, Keyring)]) -> Result<Vec<bt_key>> {
             }
         }
     }
-    // Those that no publisher has: so that the reason is the true one.
+    for signer in &policy.policy_keys {
+        let entry = bt_key {
+            orders: 1,
+            ..bt_key::default()
+        };
+        keys.push(own_key(entry, policy, signer, rings)?);
+    }
+    // Those that nobody has: so that the reason is the true one.
     for hint in &policy.refused.keys {
         if !keys.iter().any(|key| key.hint == hint.0) {
             keys.push(bt_key {
@@ -190,9 +214,15 @@ fn entry(number: u32, publisher: &Publisher) -> bt_key {
     }
 }
 
-fn own_key(entry: bt_key, policy: &Policy, signer: &Signer, ring: &Keyring) -> Result<bt_key> {
+fn own_key(
+    entry: bt_key,
+    policy: &Policy,
+    signer: &Signer,
+    rings: &[(KeyHint, Keyring)],
+) -> Result<bt_key> {
+    let ring = rings.iter().find(|(hint, _)| *hint == signer.hint);
     let mut key = bt_key {
-        ring: ring.serial().number().unsigned_abs(),
+        ring: ring.map_or(0, |(_, ring)| ring.serial().number().unsigned_abs()),
         refused: policy.refused.keys.contains(&signer.hint).into(),
         hint: signer.hint.0,
         ..entry

@@ -14,14 +14,24 @@ pub(crate) struct Boot {
     nanoseconds: u64,
 }
 
+/// Time since this machine was started (`CLOCK_BOOTTIME`).
+fn since_start() -> Duration {
+    let up = clock_gettime(ClockId::Boottime);
+    Duration::new(
+        up.tv_sec.try_into().unwrap_or_default(),
+        up.tv_nsec.try_into().unwrap_or_default(),
+    )
+}
+
+/// The same in whole seconds.
+pub(crate) fn uptime() -> u64 {
+    since_start().as_secs()
+}
+
 impl Boot {
     /// By the wall clock as it is set now.
     pub(crate) fn now() -> Self {
-        let up = clock_gettime(ClockId::Boottime);
-        let since = Duration::new(
-            up.tv_sec.try_into().unwrap_or_default(),
-            up.tv_nsec.try_into().unwrap_or_default(),
-        );
+        let since = since_start();
         let epoch = SystemTime::now()
             .duration_since(SystemTime::UNIX_EPOCH)
             .unwrap_or_default();

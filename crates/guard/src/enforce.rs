@@ -11,6 +11,7 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use bpftrust_signature::Nonce;
 use libbpf_rs::btf::types::Func;
 use libbpf_rs::btf::{Btf, TypeId};
 use libbpf_rs::query::ProgInfoIter;
@@ -18,6 +19,7 @@ use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
 use libbpf_rs::{Link, MapCore, MapFlags, MapHandle, ProgramInput};
 use rustix::fs::{FlockOperation, flock, statfs};
 use rustix::io::Errno;
+use rustix::rand::{GetRandomFlags, getrandom};
 
 use crate::abi::{
     ADOPTED, BT_ARMED, BT_ARMED_ELSEWHERE, FIRST_IMAGE, KFUNCS, bt_arming, bt_image, bt_state,
@@ -28,7 +30,7 @@ use crate::clock::Boot;
 use crate::gate::Gate;
 use crate::pins::{BPFFS, Pins, SWITCH, View, hooks};
 use crate::skeleton::{GuardSkel, GuardSkelBuilder};
-use crate::{Error, Policy, Result, seal};
+use crate::{Error, Policy, Result, Seal, seal};
 
 /// `f_type` of bpffs (`include/uapi/linux/magic.h`).
 const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
@@ -72,7 +74,8 @@ pub struct Adopted {
 }
 
 /// Starts the guard. When this returns it decides, and goes on when this
-/// process is gone; if it fails nothing is left behind.
+/// process is gone; if it fails nothing is left behind. Sealed, it takes another
+/// policy only from a policy key, until the machine is started again.
 ///
 /// # Errors
 /// [`Error::NotRoot`], [`Error::AlreadyEnforcing`], [`Error::NoBpffs`];
@@ -118,7 +121,8 @@ pub fn release() -> Result<()> {
     if !pins.exist()? {
         return Err(Error::NotEnforcing);
     }
-    if pins.state().is_ok_and(|state| state.sealed != 0) {
+    let seal = pins.state().ok().and_then(|state| Seal::of(&state));
+    if seal.is_some_and(|seal| seal.lifted_until.is_none()) {
         return Err(Error::Sealed);
     }
     let hooks = pins.hook_names()?;
@@ -128,6 +132,9 @@ pub fn release() -> Result<()> {
         }
         // The hook that answers may be gone, and the others have to go all the same.
         Ok(()) | Err(_) => {}
+    }
+    if let Some(seal) = seal {
+        seal::end_anchor(seal.anchor)?;
     }
     remove(&pins)?;
     let deadline = Instant::now() + RELEASE_DEADLINE;
@@ -255,7 +262,7 @@ fn start(
             .and_then(|handle| handle.freeze())
             .map_err(kernel("freeze map", map.name().to_string_lossy()))?;
     }
-    bring(policy, mode, 1, sealed)?;
+    bring(policy, mode, 1, None, sealed)?;
     match arm(&guard, pins)? {
         BT_ARMED => Ok(links),
         BT_ARMED_ELSEWHERE => Err(Error::OtherMountNamespace),
@@ -338,6 +345,7 @@ fn vouch(guard: &GuardSkel<'_>, adopted: &[Adopted]) -> Result<()> {
     let state = bt_state {
         images: adopted.len() as u64,
         booted: Boot::now().nanoseconds(),
+        nonce: nonce()?,
         ..bt_state::default()
     };
     guard
@@ -345,6 +353,18 @@ fn vouch(guard: &GuardSkel<'_>, adopted: &[Adopted]) -> Result<()> {
         .state
         .update(&0_u32.to_ne_bytes(), bytes_of(&state), MapFlags::ANY)
         .map_err(kernel("fill map", "state"))
+}
+
+/// What the first permit must name.
+fn nonce() -> Result<[u8; Nonce::SIZE]> {
+    let mut nonce = [0; Nonce::SIZE];
+    match getrandom(&mut nonce, GetRandomFlags::empty()) {
+        // As much as this is given at once, or an error (random(4)).
+        Ok(_) => Ok(nonce),
+        Err(errno) => Err(Error::Random {
+            source: errno.into(),
+        }),
+    }
 }
 
 /// Attaches and pins what readers need, then the hooks, and returns the links of

@@ -206,6 +206,8 @@ mod tests {
     fn policy() -> Policy {
         Policy {
             mode: Mode::Enforce,
+            serial: 0,
+            policy_keys: Vec::new(),
             ceiling: Rights::UNLIMITED,
             fallback: programs(&[9]),
             publishers: vec![Publisher {

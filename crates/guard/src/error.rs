@@ -83,9 +83,35 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// The kernel side didn't take the permit.
+    #[error("the kernel side does not take the permit")]
+    Permit {
+        /// Its answer.
+        #[source]
+        source: io::Error,
+    },
     /// The kernel side doesn't let pins of others be removed.
     #[error("the kernel side does not let anybody's objects be evicted")]
     Evict {
+        /// Its answer.
+        #[source]
+        source: io::Error,
+    },
+    /// The process that holds a seal's links didn't end.
+    #[error("can't end the anchor, process {pid}")]
+    Anchor {
+        /// Its number.
+        pid: u32,
+        /// The kernel's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// There is no seal to lift.
+    #[error("the guard is not sealed")]
+    NotSealed,
+    /// The kernel gives no random bytes.
+    #[error("can't get random bytes")]
+    Random {
         /// Its answer.
         #[source]
         source: io::Error,
@@ -104,6 +130,22 @@ pub enum Error {
         /// What `bt_arm` returned.
         answer: u32,
     },
+    /// The kernel side's hash function didn't run.
+    #[error("the kernel side did not hash (it answered {answer})")]
+    NotHashed {
+        /// What `bt_sha256` returned.
+        answer: u32,
+    },
+    /// The signer didn't sign.
+    #[error("can't sign")]
+    Sign {
+        /// Why.
+        #[source]
+        source: bpftrust_signature::Error,
+    },
+    /// What the signer signed does not verify with its own certificate.
+    #[error("the signature that was just made does not verify")]
+    SignedWrongly,
     /// All is attached, and yet nothing is refused.
     #[error("all hooks are attached, but bpf() of this very process was not refused")]
     Ineffective,

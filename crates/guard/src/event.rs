@@ -18,7 +18,7 @@ pub struct Event {
     pub sequence: u64,
     /// When it was made.
     pub time: SystemTime,
-    /// `exec`, `bpf`, `taint`, `trace`, `attach` or `policy`.
+    /// `exec`, `bpf`, `taint`, `trace`, `attach`, `policy` or `permit`.
     pub action: &'static str,
     /// `allowed`, `denied` or `would-deny`.
     pub outcome: &'static str,

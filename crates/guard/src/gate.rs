@@ -1,6 +1,6 @@
 //! What is asked of the kernel side without a descriptor of it: whether `bpf()`
-//! is open to this process, and that another policy takes effect; and of the
-//! kernel, that an anchor inherits no descriptors.
+//! is open to this process, and that a policy, a permit or the end takes effect; and
+//! of the kernel, that an anchor inherits no descriptors.
 
 #![allow(
     unsafe_code,
@@ -12,7 +12,9 @@ use std::io;
 
 use libbpf_rs::libbpf_sys::bpf_prog_get_next_id;
 
-use crate::abi::{BT_PRCTL_EVICT, BT_PRCTL_POLICY, BT_PRCTL_RELEASE, bt_owner, bytes_of};
+use crate::abi::{
+    BT_PRCTL_EVICT, BT_PRCTL_PERMIT, BT_PRCTL_POLICY, BT_PRCTL_RELEASE, bt_owner, bytes_of,
+};
 use crate::{Error, Result};
 
 /// `bpf()`, seen from this process.
@@ -37,40 +39,62 @@ impl Gate {
         }
     }
 
-    /// Hands over a policy (`struct bt_policy` of `bpf/abi.h` and its tables).
+    /// Hands over a policy (`struct bt_policy` of `bpf/abi.h` and its tables), and
+    /// the order to take it.
     ///
     /// # Errors
     /// The kernel side's answer: `EPERM` without `CAP_MAC_ADMIN` in the initial
     /// user namespace, `ESTALE` if another one came first, `EBUSY` if another
-    /// one is being taken over, `ENOMEM`, `EINVAL`, also if it isn't attached.
-    pub(crate) fn bring(policy: &[u8]) -> io::Result<()> {
-        hand_over(BT_PRCTL_POLICY, policy)
+    /// one is being taken over, `ENOMEM`, `EINVAL`, also if it isn't attached;
+    /// those of `order_error()` in `bpf/order.h`.
+    pub(crate) fn bring(policy: &[u8], order: Option<&[u8]>) -> io::Result<()> {
+        let order = order.unwrap_or_default();
+        hand_over(BT_PRCTL_POLICY, policy, order)
+    }
+
+    /// Hands over a permit.
+    ///
+    /// # Errors
+    /// As [`bring`](Self::bring), but `ESTALE` for one that names another nonce,
+    /// and `EINVAL` also from a guard that is not sealed.
+    pub(crate) fn permit(order: &[u8]) -> io::Result<()> {
+        hand_over(BT_PRCTL_PERMIT, order, &[])
     }
 
     /// The kernel side decides nothing any more, all at once: its hooks go one by
     /// one afterwards, and some later than their pins.
     ///
     /// # Errors
-    /// As [`bring`](Self::bring), without `ESTALE`, `EBUSY` and `ENOMEM`.
+    /// `EPERM` as of [`bring`](Self::bring), and of a sealed guard; `EINVAL` if none
+    /// decides.
     pub(crate) fn release() -> io::Result<()> {
-        hand_over(BT_PRCTL_RELEASE, &[])
+        hand_over(BT_PRCTL_RELEASE, &[], &[])
     }
 
     /// From now on this thread may take away the pins of `owner`'s objects, and
     /// those alone.
     ///
     /// # Errors
-    /// As [`bring`](Self::bring), without `ESTALE` and `EBUSY`.
+    /// `EPERM` as of [`bring`](Self::bring), and of a sealed guard whose policy does
+    /// not refuse that owner; `ENOMEM`; `EINVAL` if none decides.
     pub(crate) fn evict(owner: &bt_owner) -> io::Result<()> {
-        hand_over(BT_PRCTL_EVICT, bytes_of(owner))
+        hand_over(BT_PRCTL_EVICT, bytes_of(owner), &[])
     }
 }
 
 /// The kernel side has no way to answer 0: `EALREADY` says that it is done.
-fn hand_over(option: u32, bytes: &[u8]) -> io::Result<()> {
-    // SAFETY: prctl takes five numbers; the kernel side reads `bytes.len()` bytes
-    // behind the pointer and writes none.
-    unsafe { libc::prctl(option.cast_signed(), bytes.as_ptr(), bytes.len(), 0, 0) };
+fn hand_over(option: u32, first: &[u8], second: &[u8]) -> io::Result<()> {
+    // SAFETY: prctl takes five numbers; the kernel side reads as many bytes behind
+    // each pointer as the number after it says, and writes none.
+    unsafe {
+        libc::prctl(
+            option.cast_signed(),
+            first.as_ptr(),
+            first.len(),
+            second.as_ptr(),
+            second.len(),
+        )
+    };
     match io::Error::last_os_error() {
         done if done.raw_os_error() == Some(libc::EALREADY) => Ok(()),
         error => Err(error),

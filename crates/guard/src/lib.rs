@@ -8,6 +8,7 @@
 mod abi;
 mod apply;
 mod clock;
+mod compiled;
 mod decision;
 mod enforce;
 mod entitlement;
@@ -16,7 +17,9 @@ mod event;
 mod evict;
 mod gate;
 mod grant_file;
+mod hashing;
 mod libbpf_names;
+mod permit;
 mod pins;
 mod policy;
 mod rights_text;
@@ -39,6 +42,7 @@ mod skeleton {
 }
 
 pub use apply::apply;
+pub use compiled::{Compiled, NotCompiled};
 pub use decision::{Answer, Decider, Question};
 pub use enforce::{Adopted, Mode, enforce, release, require_root};
 pub use entitlement::{Denial, Entitlement, Signed};
@@ -47,6 +51,8 @@ pub use event::{Asked, Event, History, Item};
 pub use evict::{Owner, evict};
 pub use gate::keep_descriptors;
 pub use grant_file::GrantFile;
+pub use hashing::Hasher;
+pub use permit::permit;
 pub use policy::{Keys, POLICY, Policy, PolicyError, Publisher, Refused, Signer, SystemKeyring};
 pub use seal::{Anchor, seal};
 pub use source::TextError;

@@ -16,6 +16,7 @@ use bpftrust_verity::Digest;
 
 use crate::Mode;
 use crate::abi::{KEYS, RULES};
+use crate::compiled::{Compiled, NotCompiled};
 use crate::source::{Source, TextError};
 use reading::Reading;
 
@@ -23,7 +24,7 @@ use reading::Reading;
 pub const POLICY: &str = "/etc/bpftrust/policy.toml";
 
 /// No policy is larger, in bytes, nor is a file with digests.
-const MAX_SIZE: u64 = 32 * 1024 * 1024;
+pub(crate) const MAX_SIZE: u64 = 32 * 1024 * 1024;
 
 /// A policy that holds together: every file that it names was read, no key
 /// stands twice, and nothing in it contradicts its ceiling.
@@ -31,6 +32,11 @@ const MAX_SIZE: u64 = 32 * 1024 * 1024;
 pub struct Policy {
     /// Whether the guard refuses, or only says what it would refuse.
     pub mode: Mode,
+    /// Its number among those that the policy keys sign: a sealed guard takes only
+    /// a higher one than it had.
+    pub serial: u64,
+    /// The keys that sign policies and permits for a sealed guard, and no files.
+    pub policy_keys: Vec<Signer>,
     /// What nobody's right goes beyond.
     pub ceiling: Rights,
     /// What a signature without a grant means.
@@ -92,7 +98,7 @@ impl SystemKeyring {
 }
 
 /// A key that may sign.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Signer {
     /// How signatures refer to it.
     pub hint: KeyHint,
@@ -147,7 +153,7 @@ pub enum PolicyError {
         source: TextError,
     },
     /// A certificate can't be read or is not fit.
-    #[error("{}:{line}:{column}: certificate {} of publisher {publisher:?}", path.display(), certificate.display())]
+    #[error("{}:{line}:{column}: certificate {} of {owner}", path.display(), certificate.display())]
     Certificate {
         /// The policy file.
         path: PathBuf,
@@ -155,13 +161,22 @@ pub enum PolicyError {
         line: usize,
         /// In characters, counted from 1.
         column: usize,
-        /// Whose it should be.
-        publisher: String,
+        /// Whose it should be, in words.
+        owner: String,
         /// The certificate's file.
         certificate: PathBuf,
         /// What is wrong with it.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// It begins as one in compiled form, and is none.
+    #[error("{}: not a compiled policy of this version", path.display())]
+    Compiled {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: NotCompiled,
     },
     /// More than the kernel side has room for.
     #[error("{}: {count} {what} are more than the {limit} that can be", path.display())]
@@ -199,15 +214,22 @@ impl Policy {
     pub const MAX_PUBLISHERS: usize = KEYS;
     /// The most keys of all publishers.
     pub const MAX_KEYS: usize = KEYS;
+    /// The highest [`serial`](Self::serial).
+    pub const MAX_SERIAL: u64 = (1 << 63) - 1;
     /// The most [`rules`](Self::rules).
     pub const MAX_RULES: usize = RULES;
 
-    /// Reads a policy and all files that it names.
+    /// Reads a policy and all files that it names, or one in its compiled form.
     ///
     /// # Errors
     /// [`PolicyError`], which says where.
     pub fn load(path: &Path) -> Result<Self, PolicyError> {
-        let source = Source::read(path, MAX_SIZE)?;
+        Compiled::load(path).map(Compiled::into_policy)
+    }
+
+    /// Makes sense of what was read from `path`.
+    pub(crate) fn parse(path: &Path, bytes: Vec<u8>) -> Result<Self, PolicyError> {
+        let source = Source::from_bytes(path, bytes)?;
         let file = source.parse()?;
         Reading::new(path, &source).policy(file)
     }

@@ -7,7 +7,9 @@ use std::os::fd::OwnedFd;
 use std::thread;
 
 use rustix::fs::{Mode as FileMode, OFlags, openat};
+use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen};
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::enforce::{begin, lock};
 use crate::pins::Pins;
@@ -86,6 +88,25 @@ fn set_apart() -> Result<()> {
 /// others can take its name.
 pub(crate) fn is_anchor(pid: u32) -> bool {
     fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim_end() == ANCHOR)
+}
+
+/// Ends the process of that number, if it is an anchor: it would hold the links.
+///
+/// # Errors
+/// [`Error::Anchor`].
+pub(crate) fn end_anchor(pid: u32) -> Result<()> {
+    let process = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    let Some(process) = process.filter(|_| is_anchor(pid)) else {
+        return Ok(());
+    };
+    match kill_process(process, Signal::KILL) {
+        // It went meanwhile.
+        Ok(()) | Err(Errno::SRCH) => Ok(()),
+        Err(errno) => Err(Error::Anchor {
+            pid,
+            source: errno.into(),
+        }),
+    }
 }
 
 /// The root of the cgroup v2 hierarchy, whether or where it is mounted.

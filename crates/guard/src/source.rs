@@ -57,16 +57,11 @@ pub(crate) struct Source {
 impl Source {
     /// Reads a regular file of at most `limit` bytes.
     pub(crate) fn read(path: &Path, limit: u64) -> Result<Self, TextError> {
-        let bytes = read_regular(path, limit).map_err(|source| match source.kind() {
-            io::ErrorKind::FileTooLarge => TextError::TooLarge {
-                path: path.to_owned(),
-                limit,
-            },
-            _ => TextError::Read {
-                path: path.to_owned(),
-                source,
-            },
-        })?;
+        Self::from_bytes(path, read_bytes(path, limit)?)
+    }
+
+    /// What was read from `path`, if it is text.
+    pub(crate) fn from_bytes(path: &Path, bytes: Vec<u8>) -> Result<Self, TextError> {
         String::from_utf8(bytes)
             .map(|text| Self::new(path, text))
             .map_err(|error| {
@@ -116,6 +111,20 @@ impl Source {
             before[line_start..].chars().count() + 1,
         )
     }
+}
+
+/// The content of a regular file of at most `limit` bytes.
+pub(crate) fn read_bytes(path: &Path, limit: u64) -> Result<Vec<u8>, TextError> {
+    read_regular(path, limit).map_err(|source| match source.kind() {
+        io::ErrorKind::FileTooLarge => TextError::TooLarge {
+            path: path.to_owned(),
+            limit,
+        },
+        _ => TextError::Read {
+            path: path.to_owned(),
+            source,
+        },
+    })
 }
 
 /// The content of a regular file. Looks before it opens, because opening a FIFO

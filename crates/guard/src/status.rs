@@ -2,11 +2,11 @@
 
 use std::time::SystemTime;
 
-use bpftrust_signature::{Grant, KeyHint, Name, Rights};
+use bpftrust_signature::{Grant, KeyHint, Name, Nonce, Rights};
 use bpftrust_verity::Digest;
 
 use crate::abi::{self, bt_image, bt_key, bt_owned, bt_state};
-use crate::clock::Boot;
+use crate::clock::{Boot, uptime};
 use crate::pins::Pins;
 use crate::{Mode, Result, seal};
 
@@ -37,6 +37,8 @@ pub struct Status {
     pub generation: u64,
     /// Since when it is.
     pub policy_since: SystemTime,
+    /// The highest serial of a policy that was in force.
+    pub serial: u64,
     /// The keys that may sign.
     pub keys: Vec<Key>,
     /// The address spaces that have, or had, trust.
@@ -45,13 +47,21 @@ pub struct Status {
     pub objects: Vec<Object>,
 }
 
-/// What a sealed guard has.
-#[derive(Clone, Debug)]
+/// The seal: until the machine is started again nothing in user space ends the
+/// guard, and its policy changes only by the word of a policy key.
+#[derive(Clone, Copy, Debug)]
 pub struct Seal {
     /// The process that holds links and keyrings besides the pins.
     pub anchor: u32,
     /// Whether it is still there. Without it pins and the user keyring are left.
     pub anchor_runs: bool,
+    /// What the next permit must name.
+    pub nonce: Nonce,
+    /// Since the machine was started, in whole seconds: what a permit's end is
+    /// reckoned from.
+    pub uptime: u64,
+    /// When the permit ends that lifts the seal now, in the same seconds.
+    pub lifted_until: Option<u64>,
 }
 
 /// A key that may sign.
@@ -65,6 +75,8 @@ pub struct Key {
     pub ring: Option<u32>,
     /// Which keyring of the kernel it is, if it is one.
     pub keyring: Option<&'static str>,
+    /// It signs policies and permits, and no files.
+    pub orders: bool,
     /// The policy refuses it.
     pub refused: bool,
     /// Whether its keyring is gone: nothing is verified with it any more.
@@ -137,10 +149,6 @@ impl Status {
         Ok(Self {
             mode: mode_of(&state),
             missing_hooks: pins.missing_hooks(state.sealed != 0)?,
-            seal: (state.sealed != 0).then(|| Seal {
-                anchor: state.anchor,
-                anchor_runs: seal::is_anchor(state.anchor),
-            }),
             ftrace_off: is_ftrace_off(),
             started: boot.at(state.started),
             events: state.events,
@@ -155,6 +163,8 @@ impl Status {
                 .collect(),
             generation: state.generation,
             policy_since: boot.at(state.changed),
+            serial: state.serial,
+            seal: Seal::of(&state),
             keys: pins
                 .keys()?
                 .iter()
@@ -192,6 +202,23 @@ fn is_ftrace_off() -> bool {
         .is_ok_and(|value| value.trim() == "0")
 }
 
+impl Seal {
+    /// Nothing if the guard is not sealed.
+    pub(crate) fn of(raw: &bt_state) -> Option<Self> {
+        if raw.sealed == 0 {
+            return None;
+        }
+        let uptime = uptime();
+        Some(Self {
+            anchor: raw.anchor,
+            anchor_runs: seal::is_anchor(raw.anchor),
+            nonce: Nonce(raw.nonce),
+            uptime,
+            lifted_until: (raw.lifted > uptime).then_some(raw.lifted),
+        })
+    }
+}
+
 impl From<&bt_key> for Key {
     fn from(raw: &bt_key) -> Self {
         Self {
@@ -202,6 +229,7 @@ impl From<&bt_key> for Key {
                 0 => None,
                 place => Some(abi::ring(place)),
             },
+            orders: raw.orders != 0,
             refused: raw.refused != 0,
             lost: raw.lost != 0,
         }

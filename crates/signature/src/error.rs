@@ -136,6 +136,9 @@ pub enum Malformed {
     /// The statement's sizes contradict each other.
     #[error("its statement has a wrong size")]
     StatementSize,
+    /// What is signed is neither a policy nor a permit.
+    #[error("what it signs is neither a policy nor a permit")]
+    NoOrder,
     /// A kind of the future, or none.
     #[error("its kind {kind} is unknown")]
     Kind {

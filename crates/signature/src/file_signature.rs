@@ -3,7 +3,8 @@
 
 use bpftrust_verity::Digest;
 
-use crate::{Error, KeyHint, MAX_SIZE, Malformed, SignedData, Statement};
+use crate::envelope::Envelope;
+use crate::{Error, KeyHint, Malformed, SignedData, Statement};
 
 /// A signature as it is stored with a file, or detached in a file of its own.
 ///
@@ -17,11 +18,6 @@ pub struct FileSignature {
 }
 
 impl FileSignature {
-    const MAGIC: [u8; 4] = *b"BPFT";
-    const FORM: u16 = 1;
-    /// Bytes of `struct bt_envelope`.
-    const ENVELOPE: usize = 24;
-
     /// Puts together what belongs together.
     pub(crate) fn new(
         key: KeyHint,
@@ -52,7 +48,7 @@ impl FileSignature {
 
     /// Does `bytes` begin as a signature of ours, as far as it goes?
     pub fn is_begun_by(bytes: &[u8]) -> bool {
-        bytes.starts_with(&Self::MAGIC)
+        bytes.starts_with(&Envelope::MAGIC)
     }
 
     /// Which key made it. A hint, never evidence.
@@ -90,18 +86,12 @@ impl FileSignature {
             .as_ref()
             .map(Statement::to_bytes)
             .unwrap_or_default();
-        let statement_size = u16::try_from(statement.len()).expect("at most 520 bytes");
-        let signature_size = u32::try_from(self.pkcs7.len()).expect("at most 3072 bytes");
-        let mut bytes = Vec::with_capacity(Self::ENVELOPE + statement.len() + self.pkcs7.len());
-        bytes.extend(Self::MAGIC);
-        bytes.extend(Self::FORM.to_le_bytes());
-        bytes.extend(statement_size.to_le_bytes());
-        bytes.extend(signature_size.to_le_bytes());
-        bytes.extend(0u32.to_le_bytes());
-        bytes.extend(self.key.0);
-        bytes.extend(statement);
-        bytes.extend(&self.pkcs7);
-        bytes
+        Envelope {
+            key: self.key,
+            statement: &statement,
+            pkcs7: &self.pkcs7,
+        }
+        .to_bytes()
     }
 
     /// Reads what [`to_bytes`](Self::to_bytes) writes, and nothing else.
@@ -109,71 +99,15 @@ impl FileSignature {
     /// # Errors
     /// What is wrong with `bytes`.
     pub fn parse(bytes: &[u8]) -> Result<Self, Malformed> {
-        if bytes.is_empty() {
-            return Err(Malformed::Empty);
-        }
-        if bytes.len() > MAX_SIZE {
-            return Err(Malformed::TooLarge {
-                size: bytes.len(),
-                max: MAX_SIZE,
-            });
-        }
-        if !Self::MAGIC.starts_with(bytes) && !bytes.starts_with(&Self::MAGIC) {
-            return Err(Malformed::Magic);
-        }
-        let cut_short = |expected| Malformed::CutShort {
-            size: bytes.len(),
-            expected,
-        };
-        let mut rest = bytes.get(4..).ok_or_else(|| cut_short(Self::ENVELOPE))?;
-        let mut take = |count| {
-            let (taken, after) = rest
-                .split_at_checked(count)
-                .ok_or_else(|| cut_short(Self::ENVELOPE))?;
-            rest = after;
-            Ok(taken)
-        };
-        let form = u16_at(take(2)?);
-        let statement_size = usize::from(u16_at(take(2)?));
-        let signature_size = u32_at(take(4)?) as usize;
-        let reserved = u32_at(take(4)?);
-        let key = KeyHint(take(8)?.try_into().expect("8 bytes were taken"));
-        if form != Self::FORM {
-            return Err(Malformed::Form { form });
-        }
-        if reserved != 0 {
-            return Err(Malformed::Reserved);
-        }
-        if statement_size > Statement::MAX {
-            return Err(Malformed::StatementSize);
-        }
-        if signature_size > SignedData::MAX_SIZE {
-            return Err(Malformed::TooLarge {
-                size: signature_size,
-                max: SignedData::MAX_SIZE,
-            });
-        }
-        let expected = Self::ENVELOPE + statement_size + signature_size;
-        if bytes.len() < expected {
-            return Err(cut_short(expected));
-        }
-        if bytes.len() > expected {
-            return Err(Malformed::TrailingBytes {
-                count: bytes.len() - expected,
-            });
-        }
-        let (statement, pkcs7) = rest.split_at(statement_size);
-        if pkcs7.is_empty() {
-            return Err(Malformed::NoSignedData);
-        }
-        let statement = match statement {
+        let envelope = Envelope::parse(bytes)?;
+        let statement = match envelope.statement {
             [] => None,
             statement => Some(Statement::parse(statement)?),
         };
         Ok(Self {
-            key,
+            key: envelope.key,
             statement,
-            pkcs7: pkcs7.to_vec(),
+            pkcs7: envelope.pkcs7.to_vec(),
         })
     }
 }
@@ -183,12 +117,4 @@ pub(crate) fn message(digest: &Digest, statement: Option<&Statement>) -> Vec<u8>
     let mut message = digest.formatted();
     message.extend(statement.map(Statement::to_bytes).unwrap_or_default());
     message
-}
-
-fn u16_at(bytes: &[u8]) -> u16 {
-    u16::from_le_bytes(bytes.try_into().expect("2 bytes were taken"))
-}
-
-fn u32_at(bytes: &[u8]) -> u32 {
-    u32::from_le_bytes(bytes.try_into().expect("4 bytes were taken"))
 }

@@ -8,7 +8,10 @@ use openssl::pkey::{PKey, Private};
 use zeroize::Zeroizing;
 
 use crate::file_signature::message;
-use crate::{Certificate, Error, FileSignature, Hash, KeyAlgorithm, SignedData, Statement};
+use crate::{
+    Certificate, Error, FileSignature, Hash, KeyAlgorithm, Order, SignedData, SignedOrder,
+    Statement,
+};
 
 /// A private key, wherever it is.
 pub trait Signer: Sync {
@@ -36,7 +39,28 @@ pub fn sign(
 ) -> Result<FileSignature, Error> {
     let certificate = signer.certificate();
     let hash = hash_for(certificate.algorithm(), digest);
-    let value = signer.sign_value(&message(digest, statement.as_ref()), hash)?;
+    let pkcs7 = sign_message(signer, &message(digest, statement.as_ref()), hash)?;
+    FileSignature::new(certificate.key_hint(), statement, pkcs7)
+}
+
+/// Signs a policy or a permit.
+///
+/// # Errors
+/// As [`sign`].
+pub fn sign_order(signer: &impl Signer, order: Order) -> Result<SignedOrder, Error> {
+    let certificate = signer.certificate();
+    let hash = match certificate.algorithm() {
+        KeyAlgorithm::P384 => Hash::Sha384,
+        _ => Hash::Sha256,
+    };
+    let pkcs7 = sign_message(signer, &order.to_bytes(), hash)?;
+    SignedOrder::new(certificate.key_hint(), order, pkcs7)
+}
+
+/// PKCS#7 over a message.
+fn sign_message(signer: &impl Signer, message: &[u8], hash: Hash) -> Result<Vec<u8>, Error> {
+    let certificate = signer.certificate();
+    let value = signer.sign_value(message, hash)?;
     let (issuer, serial) = certificate.id();
     let signed_data = SignedData {
         issuer,
@@ -45,7 +69,7 @@ pub fn sign(
         scheme: certificate.algorithm().scheme(),
         signature: &value,
     };
-    FileSignature::new(certificate.key_hint(), statement, signed_data.to_der())
+    Ok(signed_data.to_der())
 }
 
 /// RSA hashes as `fsverity sign` does: with the hash function of the digest.

@@ -1,14 +1,24 @@
-//! `bpftrust-drift`: holds what user space says of rights against what the
-//! kernel side's own function answers, on the running kernel.
+//! `bpftrust-drift`: holds what user space says against what the kernel side's own
+//! functions answer, on the running kernel: of rights, or with `sha256` of hashes.
+
+#[path = "drift/sha256.rs"]
+mod sha256;
 
 use bpftrust_guard::{Decider, Question};
 use std::mem::MaybeUninit;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    match compare() {
-        Ok(count) => {
-            println!("{count} questions, no answer differs");
+    let said = match std::env::args().nth(1).as_deref() {
+        None => compare().map(|count| format!("{count} questions, no answer differs")),
+        Some("sha256") => {
+            sha256::compare().map(|count| format!("{count} messages, no hash differs"))
+        }
+        Some(other) => Err(format!("cannot {other}").into()),
+    };
+    match said {
+        Ok(said) => {
+            println!("{said}");
             ExitCode::SUCCESS
         }
         Err(error) => {

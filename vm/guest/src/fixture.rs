@@ -21,6 +21,10 @@ pub const ACME: Key = Key("acme");
 pub const ACME_NEXT: Key = Key("acme-next");
 /// Another publisher, of policies that say so.
 pub const GLOBEX: Key = Key("globex");
+/// The policy key of a sealed guard.
+pub const GOVERNOR: Key = Key("governor");
+/// The key that is to follow it.
+pub const GOVERNOR_NEXT: Key = Key("governor-next");
 /// Somebody who has a key, too.
 pub const STRANGER: Key = Key("stranger");
 

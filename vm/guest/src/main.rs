@@ -6,6 +6,8 @@
 //! - [`guest`], [`process`]: what tests are written with
 //! - [`fixture`]: keys, a policy, the guard that enforces it, its events
 //! - [`grant`], [`policy`]: loaders with grants, and policies that change
+//! - [`seal`]: what a sealed guard holds, and what tests require of it
+//! - [`sealed`]: what policy keys sign for a sealed guard
 //! - [`demo`]: what `make demo` shows
 //! - [`envelope`]: signatures as an attacker makes them
 //! - [`tests`]: the tests, one file per group
@@ -23,6 +25,7 @@ mod policy;
 mod process;
 mod registry;
 mod runner;
+mod seal;
 mod sealed;
 mod sys;
 mod tests;

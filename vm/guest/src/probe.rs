@@ -33,6 +33,7 @@
 //! tai SECONDS            sets how far CLOCK_TAI is ahead of it
 //! prctl N FILE           prctl(N) with the address of what the file holds and
 //!                        its length in bytes; `-` for an address of nothing
+//! hand-over N FILE ORDER prctl(N) with what two files hold
 //!
 //! map TYPE               makes a map; types as libbpf calls them
 //! keep-map TYPE          the same, and it stays until the probe ends
@@ -162,6 +163,16 @@ fn act<'a>(action: &str, rest: &'a [&'a str]) -> Result<&'a [&'a str], Misuse> {
             let (option, rest) = argument(action, rest)?;
             let (file, rest) = argument(action, rest)?;
             tell(&format!("{action} {option}"), prctl(number(option)?, file));
+            Ok(rest)
+        }
+        "hand-over" => {
+            let (option, rest) = argument(action, rest)?;
+            let (file, rest) = argument(action, rest)?;
+            let (order, rest) = argument(action, rest)?;
+            let result = fs::read(file).and_then(|file| {
+                sys::prctl_of_two(number(option).unwrap_or_default(), &file, &fs::read(order)?)
+            });
+            tell(&format!("{action} {option}"), result);
             Ok(rest)
         }
         path if path.starts_with('/') => Ok(rest),

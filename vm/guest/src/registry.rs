@@ -36,6 +36,8 @@ pub const GROUPS: &[&Group] = &[
     &tests::change::GROUP,
     &tests::audited::GROUP,
     &tests::handover::GROUP,
+    &tests::sealedpolicy::GROUP,
+    &tests::permit::GROUP,
     &tests::version::GROUP,
     &tests::expiry::GROUP,
     &tests::bulk::GROUP,

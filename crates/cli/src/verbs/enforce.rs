@@ -24,7 +24,12 @@ pub fn run(args: &EnforceArgs) -> anyhow::Result<Outcome> {
     let policy = load_policy(args.policy.as_deref())?;
     let mode = if args.audit { Mode::Audit } else { policy.mode };
     if args.seal && mode == Mode::Audit {
-        bail!("only what refuses can be sealed, and the policy says to audit");
+        return Err(advised(
+            anyhow!(
+                "the policy says mode = \"audit\", which refuses nothing: there is nothing to seal"
+            ),
+            "say mode = \"enforce\" in the policy, or leave --seal",
+        ));
     }
     let adopted = adopt(&args.adopt)?;
     // Before the gate shuts: asking later who uses BPF still works, but who
@@ -52,6 +57,11 @@ pub fn run(args: &EnforceArgs) -> anyhow::Result<Outcome> {
         Err(error) => warn(&format!("can't tell who used BPF before: {error}")),
     }
     print(&text);
+    if args.seal && policy.policy_keys.is_empty() {
+        warn(
+            "the policy names no policy key, so nothing changes it until the machine is started again",
+        );
+    }
     if !adopted.is_empty() {
         warn("adopted processes are trusted without evidence; restart them when you can");
     }

@@ -140,6 +140,12 @@ impl Judge {
             answer.verdict = Verdict::refused(Reason::NoVerity.name(), Some(lacking.into()));
             return Ok(answer);
         }
+        let mut policy_keys = self.policy.policy_keys.iter();
+        if policy_keys.any(|signer| signer.hint == signature.key()) {
+            let detail = "its key signs policies, and what it says of files counts nothing";
+            answer.verdict = Verdict::refused("wrong-kind", Some(detail.into()));
+            return Ok(answer);
+        }
         if let Err(refusal) = verify(&signature, &content.digest, &self.certificates) {
             self.require_known(&refusal)?;
             answer.verdict = Verdict::not_good(&refusal);

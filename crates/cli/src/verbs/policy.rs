@@ -1,33 +1,46 @@
-//! `bpftrust policy`: what a policy file says, and whether it is one.
+//! `bpftrust policy`: what a policy file says, whether it is one, and its
+//! compiled form.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::path::Path;
 
-use bpftrust_guard::{Image, Keys, Mode, Policy, Publisher, Signer, Status, Vocabulary};
+use anyhow::anyhow;
+use bpftrust_guard::{Compiled, Image, Keys, Mode, Policy, Publisher, Signer, Status, Vocabulary};
 use bpftrust_signature::{Certificate, Rights};
 use serde_json::{Value, json};
 
-use crate::cli::{PolicyApplyArgs, PolicyArgs, PolicyCheckArgs, PolicyShowArgs, PolicyVerb};
-use crate::guard_advice::{advise_policy, explain, load_policy};
+use crate::advice::advised;
+use crate::cli::{
+    PolicyApplyArgs, PolicyArgs, PolicyCheckArgs, PolicyCompileArgs, PolicyShowArgs,
+    PolicySignArgs, PolicyVerb,
+};
+use crate::guard_advice::{advise_policy, explain, load_compiled, load_policy};
+use crate::input::read_regular;
 use crate::output::{self, Outcome, escape_bytes, escaped, print, print_json};
+use crate::replace::replace;
 use crate::rights::{rights_as_json, rights_lines};
+use crate::signer::read_signer;
 
 pub fn run(args: &PolicyArgs) -> anyhow::Result<Outcome> {
     match &args.verb {
         PolicyVerb::Check(args) => Ok(check(args)),
         PolicyVerb::Show(args) => show(args),
         PolicyVerb::Apply(args) => apply(args),
+        PolicyVerb::Compile(args) => compile(args),
+        PolicyVerb::Sign(args) => sign(args),
     }
 }
 
 fn apply(args: &PolicyApplyArgs) -> anyhow::Result<Outcome> {
     explain(bpftrust_guard::require_root())?;
-    let policy = load_policy(args.policy.as_deref())?;
+    let compiled = load_compiled(args.policy.as_deref())?;
+    let policy = compiled.policy();
     let mode = if args.audit { Mode::Audit } else { policy.mode };
     let before: BTreeSet<u32> = lost_trust(&explain(Status::read())?)
         .map(|image| image.pid)
         .collect();
-    explain(bpftrust_guard::apply(&policy, mode))?;
+    explain(bpftrust_guard::apply(policy, mode, compiled.order()))?;
     let status = explain(Status::read())?;
     print(&format!(
         "policy number {} is in force: {}, {}, {}\n",
@@ -53,15 +66,9 @@ fn lost_trust(status: &Status) -> impl Iterator<Item = &Image> {
 }
 
 fn check(args: &PolicyCheckArgs) -> Outcome {
-    match Policy::load(&args.file) {
-        Ok(policy) => {
-            print(&format!(
-                "{}: good, {}, {}, {}\n",
-                escaped(&args.file),
-                counted(policy.publishers.len(), "publisher"),
-                counted(policy.signers().count(), "key"),
-                counted(policy.rules(), "rule"),
-            ));
+    match Compiled::load(&args.file) {
+        Ok(compiled) => {
+            tell(&args.file, "good", &compiled);
             Outcome::Yes
         }
         Err(error) => {
@@ -74,6 +81,58 @@ fn check(args: &PolicyCheckArgs) -> Outcome {
             outcome
         }
     }
+}
+
+/// One line about a policy.
+fn tell(path: &Path, what: &str, compiled: &Compiled) {
+    let policy = compiled.policy();
+    let mut line = format!(
+        "{}: {what}, {}, {}, {}",
+        escaped(path),
+        counted(policy.publishers.len(), "publisher"),
+        counted(policy.signers().count(), "key"),
+        counted(policy.rules(), "rule"),
+    );
+    if let Some(order) = compiled.order() {
+        let (serial, key) = (policy.serial, order.key());
+        write!(line, ", serial {serial}, signed by key {key}").expect(TO_STRING);
+    }
+    print(&format!("{line}\n"));
+}
+
+fn compile(args: &PolicyCompileArgs) -> anyhow::Result<Outcome> {
+    let compiled = load_compiled(Some(&args.file))?;
+    replace(&args.out, &compiled.to_bytes()?)?;
+    tell(&args.out, "compiled", &compiled);
+    Ok(Outcome::Yes)
+}
+
+fn sign(args: &PolicySignArgs) -> anyhow::Result<Outcome> {
+    let mut compiled = load_compiled(Some(&args.file))?;
+    let out = match &args.out {
+        Some(out) => out,
+        None if Compiled::is_begun_by(&read_regular(&args.file)?) => &args.file,
+        None => {
+            return Err(advised(
+                anyhow!(
+                    "{} is not compiled, and it must not be overwritten",
+                    escaped(&args.file)
+                ),
+                "--out OUT writes it compiled and signed",
+            ));
+        }
+    };
+    if compiled.policy().serial == 0 {
+        return Err(advised(
+            anyhow!("{}: its serial is 0", escaped(&args.file)),
+            "say `serial = N` in the policy, more than `bpftrust status` shows: a sealed guard \
+             takes no other",
+        ));
+    }
+    compiled.sign(&read_signer(&args.key)?)?;
+    replace(out, &compiled.to_bytes()?)?;
+    tell(out, "compiled", &compiled);
+    Ok(Outcome::Yes)
 }
 
 fn show(args: &PolicyShowArgs) -> anyhow::Result<Outcome> {
@@ -89,6 +148,8 @@ fn show(args: &PolicyShowArgs) -> anyhow::Result<Outcome> {
 fn as_json(policy: &Policy) -> Value {
     json!({
         "mode": policy.mode.name(),
+        "serial": policy.serial,
+        "policy_keys": policy.policy_keys.iter().map(signer_as_json).collect::<Vec<_>>(),
         "ceiling": rights_as_json(&policy.ceiling),
         "default": rights_as_json(&policy.fallback),
         "publishers": policy.publishers.iter().map(publisher_as_json).collect::<Vec<_>>(),
@@ -105,14 +166,13 @@ fn as_json(policy: &Policy) -> Value {
     })
 }
 
+fn signer_as_json(signer: &Signer) -> Value {
+    json!({ "key": signer.hint.to_string(), "subject": subject(signer) })
+}
+
 fn publisher_as_json(publisher: &Publisher) -> Value {
-    let keys = |signers: &[Signer]| {
-        let key =
-            |signer: &Signer| json!({ "key": signer.hint.to_string(), "subject": subject(signer) });
-        signers.iter().map(key).collect::<Vec<_>>()
-    };
     let (keys, keyring) = match &publisher.keys {
-        Keys::Certificates(signers) => (keys(signers), None),
+        Keys::Certificates(signers) => (signers.iter().map(signer_as_json).collect(), None),
         Keys::Keyring(keyring) => (Vec::new(), Some(keyring.name())),
         _ => (Vec::new(), None),
     };
@@ -132,6 +192,13 @@ fn publisher_as_json(publisher: &Publisher) -> Value {
 fn as_text(policy: &Policy) -> String {
     let mut text = String::new();
     line(&mut text, "mode", policy.mode.name());
+    if policy.serial > 0 {
+        line(&mut text, "serial", &policy.serial.to_string());
+    }
+    for signer in &policy.policy_keys {
+        let key = format!("{}  {}", signer.hint, subject(signer));
+        line(&mut text, "policy key", &key);
+    }
     line(&mut text, "ceiling", &ceiling(&policy.ceiling));
     text.push_str("default, for a signature without a grant:\n");
     for (label, list) in rights_lines(&policy.fallback) {

@@ -1,21 +1,19 @@
 //! `bpftrust sign`: files, many files, whole directories.
 
-use std::fs;
-use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, anyhow, bail, ensure};
+use anyhow::{anyhow, bail, ensure};
 use bpftrust_guard::GrantFile;
 use bpftrust_signature::{FileSignature, Grant, Kind, PemSigner, Signer, Statement, sign, verify};
 use bpftrust_verity::Digest;
 
-use crate::advice::{advised, quoted};
+use crate::advice::advised;
 use crate::cli::{SignArgs, SignKind};
 use crate::elf::{self, Role};
-use crate::input::{ask_passphrase, read_certificate, read_key, read_passphrase, without_terminal};
 use crate::output::{self, Outcome, escaped};
 use crate::parallel;
+use crate::replace::replace;
+use crate::signer::read_signer;
 use crate::target::Target;
 use crate::tree::{self, Member, Named};
 
@@ -24,7 +22,7 @@ pub const SUFFIX: &str = ".bpftrust-sig";
 
 pub fn run(args: &SignArgs) -> anyhow::Result<Outcome> {
     let grant = grant(args)?;
-    let signer = signer(args)?;
+    let signer = read_signer(&args.key)?;
     let mut outcome = Outcome::Yes;
     let mut jobs = Vec::new();
     for path in &args.files {
@@ -70,35 +68,6 @@ fn grant(args: &SignArgs) -> anyhow::Result<Option<Grant>> {
         kind_name(args)
     );
     Ok(Some(GrantFile::load(path)?))
-}
-
-fn signer(args: &SignArgs) -> anyhow::Result<PemSigner> {
-    let certificate = read_certificate(&args.certificate, args.allow_issuer)?;
-    let pem = read_key(&args.key)?;
-    let passphrase = args
-        .passphrase_file
-        .as_deref()
-        .map(read_passphrase)
-        .transpose()?;
-    let given = passphrase.is_some();
-    let ask = || match passphrase {
-        Some(passphrase) => Ok(passphrase),
-        None => ask_passphrase(&format!("Passphrase of {}: ", escaped(&args.key))),
-    };
-    use bpftrust_signature::Error as E;
-    PemSigner::new(&pem, certificate, ask)
-        .map_err(|error| match error {
-            E::AskPassphrase { .. } if !given => without_terminal(error),
-            E::KeyMismatch => advised(
-                error,
-                format!(
-                    "openssl x509 -noout -pubkey -in {}",
-                    quoted(&args.certificate)
-                ),
-            ),
-            error => error.into(),
-        })
-        .with_context(|| format!("key {}", escaped(&args.key)))
 }
 
 /// What was done to one file.
@@ -312,20 +281,7 @@ fn write_detached(path: &Path, signature: &FileSignature, bare: bool) -> anyhow:
     } else {
         signature.to_bytes()
     };
-    let writing = || format!("writing {}", escaped(path));
-    let directory = match path.parent() {
-        Some(parent) if parent != Path::new("") => parent,
-        _ => Path::new("."),
-    };
-    fs::create_dir_all(directory).with_context(writing)?;
-    let mut file = tempfile::Builder::new()
-        .permissions(fs::Permissions::from_mode(0o644))
-        .tempfile_in(directory)
-        .with_context(writing)?;
-    file.write_all(&bytes).with_context(writing)?;
-    file.as_file().sync_all().with_context(writing)?;
-    file.persist(path).with_context(writing)?;
-    Ok(())
+    replace(path, &bytes)
 }
 
 /// Programs that load, or run, whatever they are told to.

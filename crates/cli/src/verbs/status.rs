@@ -42,12 +42,16 @@ fn as_json(status: &Status) -> Value {
         "mode": status.mode.name(),
         "missing_hooks": status.missing_hooks,
         "ftrace_off": status.ftrace_off,
-        "seal": status.seal.as_ref().map(|seal| json!({
-            "anchor": seal.anchor,
-            "anchor_runs": seal.anchor_runs,
-        })),
         "started": humantime::format_rfc3339_seconds(status.started).to_string(),
         "policy": status.generation,
+        "serial": status.serial,
+        "seal": status.seal.map(|seal| json!({
+            "anchor": seal.anchor,
+            "anchor_runs": seal.anchor_runs,
+            "nonce": seal.nonce.to_string(),
+            "boot_time": seal.uptime,
+            "lifted_until": seal.lifted_until,
+        })),
         "policy_since": humantime::format_rfc3339_seconds(status.policy_since).to_string(),
         "events": status.events,
         "lost_events": status.lost_events,
@@ -58,6 +62,7 @@ fn as_json(status: &Status) -> Value {
             "key": key.hint.to_string(),
             "ring": key.ring,
             "keyring": key.keyring,
+            "signs": if key.orders { "policies" } else { "loaders" },
             "refused": key.refused,
             "lost": key.lost,
         })).collect::<Vec<_>>(),
@@ -95,8 +100,11 @@ fn as_text(status: &Status) -> String {
         let (number, age) = (status.generation, age(status.policy_since));
         writeln!(text, "policy number {number}, for {age}").expect(TO_STRING);
     }
+    if let Some(seal) = status.seal {
+        tell_seal(&mut text, seal, status);
+    }
     writeln!(text, "keys that may sign:").expect(TO_STRING);
-    for key in status.keys.iter().filter(|key| !key.refused) {
+    for key in status.keys.iter().filter(|key| !key.refused && !key.orders) {
         let lost = if key.lost {
             "  LOST: its keyring is gone"
         } else {
@@ -139,27 +147,6 @@ fn as_text(status: &Status) -> String {
         )
         .expect(TO_STRING);
     }
-    if let Some(Seal {
-        anchor,
-        anchor_runs,
-    }) = status.seal
-    {
-        let pins = "/sys/fs/bpf/bpftrust and root's user keyring";
-        if anchor_runs {
-            writeln!(
-                text,
-                "sealed until reboot, by {pins} and by process {anchor}"
-            )
-        } else {
-            writeln!(
-                text,
-                "sealed until reboot, by {pins}\n\
-                 attention: the process {anchor} that held the rest was killed by a way that no \
-                 hook sees; what is left still holds"
-            )
-        }
-        .expect(TO_STRING);
-    }
     if !status.missing_hooks.is_empty() {
         writeln!(
             text,
@@ -184,6 +171,54 @@ fn as_text(status: &Status) -> String {
         );
     }
     text
+}
+
+/// Whether the seal holds and by what, who can change that, and how.
+fn tell_seal(text: &mut String, seal: Seal, status: &Status) {
+    let pins = "/sys/fs/bpf/bpftrust and root's user keyring";
+    let Seal { anchor, .. } = seal;
+    if seal.anchor_runs {
+        writeln!(
+            text,
+            "sealed until reboot, by {pins} and by process {anchor}"
+        )
+    } else {
+        writeln!(
+            text,
+            "sealed until reboot, by {pins}\n\
+             attention: the process {anchor} that held the rest was killed by a way that no \
+             hook sees; what is left still holds"
+        )
+    }
+    .expect(TO_STRING);
+    match seal.lifted_until {
+        Some(until) => {
+            let left = Duration::from_secs(until.saturating_sub(seal.uptime));
+            let left = humantime::format_duration(left);
+            writeln!(text, "the seal is lifted by a permit, for another {left}").expect(TO_STRING);
+        }
+        None => writeln!(
+            text,
+            "only a policy key changes the policy, to one with a serial above {}",
+            status.serial
+        )
+        .expect(TO_STRING),
+    }
+    for key in status.keys.iter().filter(|key| key.orders && !key.refused) {
+        let lost = if key.lost {
+            "  LOST: its keyring is gone"
+        } else {
+            ""
+        };
+        writeln!(text, "  policy key {}{lost}", key.hint).expect(TO_STRING);
+    }
+    writeln!(
+        text,
+        "  to permit more: bpftrust permit make --nonce {} --boot-time {} --minutes N \
+         --key KEY.pem --certificate CERT.pem --out PERMIT",
+        seal.nonce, seal.uptime
+    )
+    .expect(TO_STRING);
 }
 
 const TO_STRING: &str = "writing to a string can't fail";

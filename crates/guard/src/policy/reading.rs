@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use bpftrust_signature::{Certificate, KeyHint, Name, Rights};
 use toml::Spanned;
 
-use super::text::{DigestText, PolicyText, PublisherText, RefusedText};
+use super::text::{DigestText, PolicyKeysText, PolicyText, PublisherText, RefusedText};
 use super::{Keys, MAX_SIZE, Policy, PolicyError, Publisher, Refused, Signer, SystemKeyring};
 use crate::Vocabulary;
 use crate::source::{NameText, Source, TextError, read_regular};
@@ -23,12 +23,15 @@ const MAX_CERTIFICATE: u64 = 256 * 1024;
 /// it means.
 const CHILDREN: &str = "children";
 
+/// Whose the keys are that sign policies, in words.
+const POLICY_KEYS: &str = "the policy keys";
+
 /// A policy file that is being read.
 pub(super) struct Reading<'a> {
     path: &'a Path,
     source: &'a Source,
-    /// Whose a key is.
-    keys: BTreeMap<KeyHint, Name>,
+    /// Whose a key is, in words.
+    keys: BTreeMap<KeyHint, String>,
     keyrings: BTreeMap<SystemKeyring, Name>,
 }
 
@@ -57,9 +60,19 @@ impl<'a> Reading<'a> {
         for (name, publisher) in text.publisher {
             publishers.push(self.publisher(&name, publisher, &ceiling)?);
         }
+        let PolicyKeysText {
+            certificates,
+            allow_issuer,
+        } = text.policy_keys;
+        let policy_keys = certificates
+            .iter()
+            .map(|path| self.signer(POLICY_KEYS, path, allow_issuer))
+            .collect::<Result<_, _>>()?;
         let versions = text.minimum_version.into_iter();
         let policy = Policy {
             mode: text.mode.into(),
+            serial: text.serial.0,
+            policy_keys,
             ceiling,
             fallback,
             publishers,
@@ -154,8 +167,9 @@ impl<'a> Reading<'a> {
                     return Err(self.problem(paths.span(), problem));
                 }
                 let allow_issuer = text.allow_issuer.as_ref().is_some_and(|yes| *yes.get_ref());
+                let owner = format!("publisher \"{name}\"");
                 let paths = paths.get_ref().iter();
-                let signers = paths.map(|path| self.signer(name, path, allow_issuer));
+                let signers = paths.map(|path| self.signer(&owner, path, allow_issuer));
                 Ok(Keys::Certificates(signers.collect::<Result<_, _>>()?))
             }
         }
@@ -163,7 +177,7 @@ impl<'a> Reading<'a> {
 
     fn signer(
         &mut self,
-        name: &Name,
+        owner: &str,
         path: &Spanned<PathBuf>,
         allow_issuer: bool,
     ) -> Result<Signer, PolicyError> {
@@ -173,7 +187,7 @@ impl<'a> Reading<'a> {
             path: self.path.to_owned(),
             line,
             column,
-            publisher: name.to_string(),
+            owner: owner.to_owned(),
             certificate: file.clone(),
             source,
         };
@@ -185,9 +199,9 @@ impl<'a> Reading<'a> {
                 .map_err(|error| unfit(error.into()))?;
         }
         let hint = certificate.key_hint();
-        if let Some(other) = self.keys.insert(hint, name.clone()) {
-            let problem =
-                format!("publisher \"{other}\" has the key {hint} already: it would prove neither");
+        if let Some(other) = self.keys.insert(hint, owner.to_owned()) {
+            let has = if other == POLICY_KEYS { "have" } else { "has" };
+            let problem = format!("{other} {has} the key {hint} already: it would prove neither");
             return Err(self.problem(path.span(), problem));
         }
         Ok(Signer {

@@ -7,7 +7,7 @@ use bpftrust_signature::{KeyHint, Kind};
 use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
-use super::{Refused, SystemKeyring};
+use super::{Policy, Refused, SystemKeyring};
 use crate::Mode;
 use crate::rights_text::RightsText;
 use crate::source::{NameText, VersionText, parsed};
@@ -17,6 +17,10 @@ use crate::source::{NameText, VersionText, parsed};
 pub(super) struct PolicyText {
     #[serde(default)]
     pub(super) mode: ModeText,
+    #[serde(default)]
+    pub(super) serial: SerialText,
+    #[serde(default)]
+    pub(super) policy_keys: PolicyKeysText,
     #[serde(default)]
     pub(super) ceiling: RightsText,
     pub(super) default: Option<RightsText>,
@@ -34,6 +38,32 @@ pub(super) enum ModeText {
     #[default]
     Enforce,
     Audit,
+}
+
+/// The number of a policy among those of its policy keys.
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(try_from = "i128")]
+pub(super) struct SerialText(pub(super) u64);
+
+impl TryFrom<i128> for SerialText {
+    type Error = String;
+
+    fn try_from(number: i128) -> Result<Self, String> {
+        u64::try_from(number)
+            .ok()
+            .filter(|&serial| serial <= Policy::MAX_SERIAL)
+            .map(Self)
+            .ok_or_else(|| format!("a serial is 0 to {}, not {number}", Policy::MAX_SERIAL))
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct PolicyKeysText {
+    #[serde(default)]
+    pub(super) certificates: Vec<Spanned<PathBuf>>,
+    #[serde(default)]
+    pub(super) allow_issuer: bool,
 }
 
 #[derive(Deserialize)]

@@ -32,6 +32,11 @@ const NAMES: &[(i32, &str)] = &[
     (libc::ETIMEDOUT, "ETIMEDOUT"),
     (libc::EALREADY, "EALREADY"),
     (libc::ESTALE, "ESTALE"),
+    (libc::ERANGE, "ERANGE"),
+    (libc::EBADMSG, "EBADMSG"),
+    (libc::ENOKEY, "ENOKEY"),
+    (libc::EKEYEXPIRED, "EKEYEXPIRED"),
+    (libc::EKEYREVOKED, "EKEYREVOKED"),
     (libc::EKEYREJECTED, "EKEYREJECTED"),
     // The kernel's own, which some BPF calls let out.
     (524, "ENOTSUPP"),

@@ -432,7 +432,14 @@ pub fn prctl(option: c_int, mut bytes: Vec<u8>) -> io::Result<()> {
     check(unsafe { libc::prctl(option, bytes.as_mut_ptr(), size, 0, 0) }).map(drop)
 }
 
-/// The same with an address where no memory is.
+/// The same with two of them, as the kernel side of bpftrust takes an order.
+pub fn prctl_of_two(option: c_int, first: &[u8], second: &[u8]) -> io::Result<()> {
+    let (one, other) = (first.as_ptr(), second.as_ptr());
+    // SAFETY: this option only reads, as many bytes as it is told.
+    check(unsafe { libc::prctl(option, one, first.len(), other, second.len()) }).map(drop)
+}
+
+/// [`prctl`] with an address where no memory is.
 pub fn prctl_of_nothing(option: c_int) -> io::Result<()> {
     // SAFETY: the kernel checks the address.
     check(unsafe { libc::prctl(option, 16 as *mut c_void, PAGE, 0, 0) }).map(drop)

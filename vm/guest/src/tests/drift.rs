@@ -14,6 +14,7 @@ pub const GROUP: Group = Group {
     teardown: None,
     tests: &[
         test!(both_sides_answer_every_question_alike),
+        test!(the_kernel_side_hashes_as_fips_180_says),
         test!(every_function_that_programs_may_call_is_classified),
     ],
 };
@@ -21,6 +22,13 @@ pub const GROUP: Group = Group {
 fn both_sides_answer_every_question_alike(guest: &mut Guest) -> Result<()> {
     let said = guest.run(&["bpftrust-drift"])?.success()?;
     ensure!(said == "960 questions, no answer differs\n", "{said}");
+    Ok(())
+}
+
+/// NIST's vectors, and every length up to ten blocks.
+fn the_kernel_side_hashes_as_fips_180_says(guest: &mut Guest) -> Result<()> {
+    let said = guest.run(&["bpftrust-drift", "sha256"])?.success()?;
+    ensure!(said == "656 messages, no hash differs\n", "{said}");
     Ok(())
 }
 

@@ -184,7 +184,7 @@ impl Form {
     fn empty(guest: &Guest) -> Result<Self> {
         Ok(Self {
             magic: 0x4c4f_5042,
-            form: 1,
+            form: 2,
             reserved: 0,
             generation: policy_number(guest)? + 1,
             counts: [0; 3],
@@ -205,8 +205,8 @@ impl Form {
             bytes.extend(count.to_le_bytes());
         }
         bytes.extend(self.audit.to_le_bytes());
-        // Ceiling and default.
-        bytes.extend([0; 96]);
+        // Ceiling, default and serial.
+        bytes.extend([0; 104]);
         bytes.extend(&self.tables);
         bytes
     }
@@ -234,7 +234,7 @@ fn the_kernel_side_takes_no_garbage(guest: &mut Guest) -> Result<()> {
             .bytes(),
             "EINVAL",
         ),
-        ("form", Form { form: 2, ..form()? }.bytes(), "EINVAL"),
+        ("form", Form { form: 1, ..form()? }.bytes(), "EINVAL"),
         (
             "reserved",
             Form {
