@@ -115,12 +115,7 @@ impl Status {
     /// never finished.
     pub fn read() -> Result<Self> {
         let pins = Pins::standard();
-        let state = pins.state()?;
-        if state.started == 0 {
-            return Err(crate::Error::Incomplete {
-                path: pins.directory().to_owned(),
-            });
-        }
+        let state = armed_state(&pins)?;
         let boot = Boot::since_epoch(state.booted);
         Ok(Self {
             mode: mode_of(&state),
@@ -139,12 +134,7 @@ impl Status {
                 .collect(),
             generation: state.generation,
             policy_since: boot.at(state.changed),
-            keys: pins
-                .keys()?
-                .iter()
-                .filter(|key| key.generation == state.generation)
-                .map(Key::from)
-                .collect(),
+            keys: keys_of(&pins, &state)?,
             images: pins
                 .images()?
                 .iter()
@@ -174,6 +164,39 @@ pub(crate) fn mode_of(state: &bt_state) -> Mode {
 fn is_ftrace_off() -> bool {
     std::fs::read_to_string("/proc/sys/kernel/ftrace_enabled")
         .is_ok_and(|value| value.trim() == "0")
+}
+
+/// The state of a guard that was started to the end.
+fn armed_state(pins: &Pins) -> Result<bt_state> {
+    let state = pins.state()?;
+    if state.started == 0 {
+        return Err(crate::Error::Incomplete {
+            path: pins.directory().to_owned(),
+        });
+    }
+    Ok(state)
+}
+
+/// The keys of the policy in force.
+fn keys_of(pins: &Pins, state: &bt_state) -> Result<Vec<Key>> {
+    let keys = pins.keys()?;
+    Ok(keys
+        .iter()
+        .filter(|key| key.generation == state.generation)
+        .map(Key::from)
+        .collect())
+}
+
+impl Key {
+    /// The keys that may sign: that part of [`Status`] alone, for the tables of
+    /// images and objects take their time.
+    ///
+    /// # Errors
+    /// As [`Status::read`].
+    pub fn read_all() -> Result<Vec<Self>> {
+        let pins = Pins::standard();
+        keys_of(&pins, &armed_state(&pins)?)
+    }
 }
 
 impl From<&bt_key> for Key {
