@@ -21,10 +21,12 @@ use std::time::Duration;
 const MACHINE_FAILED: u8 = 125;
 
 /// Seconds that a guest may take, unless told otherwise.
-pub const TIMEOUT: u64 = 1800;
+pub const TIMEOUT: u64 = 2400;
 
-/// Guests that run at the same time: each has two CPUs.
-const PARALLEL: usize = 2;
+/// Guests that run at the same time, as many as there are kernels. Each keeps
+/// one CPU of the host busy for two thirds of the time; the rest it waits, most
+/// of all for the kernel to let go of programs.
+const PARALLEL: usize = 3;
 
 #[derive(clap::Args, Default)]
 pub struct Arguments {

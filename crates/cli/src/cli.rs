@@ -486,6 +486,14 @@ pub struct StatusArgs {
 /// Arguments of `events`.
 #[derive(Debug, Args)]
 pub struct EventsArgs {
+    /// Only events after the one with this number
+    #[arg(
+        long,
+        value_name = "SEQUENCE",
+        default_value_t = 0,
+        hide_default_value = true
+    )]
+    pub after: u64,
     /// Wait for more
     #[arg(long)]
     pub follow: bool,

@@ -29,6 +29,8 @@ pub(crate) use names::KFUNCS;
 pub(crate) const FIRST_IMAGE: u64 = bt_limit::BT_FIRST_IMAGE.0 as u64;
 /// Thread groups that can be adopted.
 pub(crate) const ADOPTED: usize = bt_limit::BT_ADOPTED.0 as usize;
+/// Slots of the history.
+pub(crate) const EVENTS: u64 = bt_limit::BT_EVENTS.0 as u64;
 /// Keys that can sign.
 pub(crate) const KEYS: usize = bt_limit::BT_KEYS.0 as usize;
 /// Rules of a policy.

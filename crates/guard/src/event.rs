@@ -7,7 +7,7 @@ use bpftrust_signature::KeyHint;
 use bpftrust_verity::Digest;
 
 use crate::Result;
-use crate::abi::{self, bt_event};
+use crate::abi::{self, EVENTS, bt_event};
 use crate::clock::Boot;
 use crate::pins::Pins;
 
@@ -114,18 +114,26 @@ pub struct History {
 }
 
 impl History {
-    /// The history of the guard that runs.
+    /// The history of the guard that runs, from the first event after the one
+    /// with this number on; 0 for all of it.
     ///
     /// # Errors
     /// [`Error::NotEnforcing`](crate::Error::NotEnforcing).
-    pub fn open() -> Result<Self> {
-        let pins = Pins::standard();
-        pins.state()?;
+    pub fn after(sequence: u64) -> Result<Self> {
+        Self::newest()?;
         Ok(Self {
-            pins,
-            next: 1,
+            pins: Pins::standard(),
+            next: sequence.saturating_add(1),
             waited: 0,
         })
+    }
+
+    /// The number of the newest event; 0 if there is none.
+    ///
+    /// # Errors
+    /// [`Error::NotEnforcing`](crate::Error::NotEnforcing).
+    pub fn newest() -> Result<u64> {
+        Ok(Pins::standard().state()?.events)
     }
 
     /// What is new since the last call.
@@ -139,10 +147,11 @@ impl History {
             return Ok(Vec::new());
         }
         let boot = Boot::since_epoch(state.booted);
-        let events = self.pins.events()?;
-        let oldest = newest.saturating_sub(events.len() as u64) + 1;
+        let events = self.pins.events(slots_to_read(self.next, newest))?;
+        let oldest = newest.saturating_sub(EVENTS) + 1;
         let found = events
             .iter()
+            .filter(|raw| raw.sequence >= self.next)
             .filter_map(|raw| Event::parse(raw, boot))
             .map(|event| (event.sequence, event))
             .collect();
@@ -176,6 +185,18 @@ impl History {
 
     /// How long to wait before the next [`read`](Self::read) is worth while.
     pub const PAUSE: Duration = Duration::from_millis(200);
+}
+
+/// How many slots, from the first on, hold all events from `next` to `newest`:
+/// event N is in slot (N - 1) modulo their number.
+fn slots_to_read(next: u64, newest: u64) -> usize {
+    let last = (newest - 1) % EVENTS;
+    let count = if (next - 1) / EVENTS == (newest - 1) / EVENTS {
+        last + 1
+    } else {
+        EVENTS
+    };
+    usize::try_from(count).unwrap_or(usize::MAX)
 }
 
 #[cfg(test)]
@@ -231,6 +252,23 @@ mod tests {
             assert_eq!(shape(&history.advance([event(5)].into(), 1, 5)), [0_i64; 0]);
         }
         assert_eq!(shape(&history.advance([event(5)].into(), 1, 5)), [-1, 5]);
+    }
+
+    #[test]
+    fn only_slots_that_may_hold_what_is_new_are_read() {
+        for (next, newest, slots) in [
+            (1, 1, 1),
+            (1, 4096, 4096),
+            (7, 9, 9),
+            (4096, 4096, 4096),
+            // Round the end: the older ones are behind.
+            (4096, 4097, 4096),
+            (4097, 4097, 1),
+            (1, 9000, 4096),
+            (8193, 8200, 8),
+        ] {
+            assert_eq!(slots_to_read(next, newest), slots, "{next} to {newest}");
+        }
     }
 
     #[test]

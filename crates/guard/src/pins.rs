@@ -6,7 +6,7 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use crate::abi::{Shared, bt_event, bt_image, bt_key, bt_owned, bt_state, values_of};
@@ -204,9 +204,10 @@ impl Pins {
         })
     }
 
-    /// All slots of the history, in no order.
-    pub(crate) fn events(&self) -> Result<Vec<bt_event>> {
-        self.read(View::Events)
+    /// The first slots of the history, this many at most, in no order. The kernel
+    /// fills in what is read and no more.
+    pub(crate) fn events(&self, slots: usize) -> Result<Vec<bt_event>> {
+        self.read_at_most(View::Events, slots)
     }
 
     /// All images.
@@ -228,8 +229,18 @@ impl Pins {
     }
 
     fn read<T: Shared>(&self, view: View) -> Result<Vec<T>> {
+        self.read_at_most(view, usize::MAX)
+    }
+
+    fn read_at_most<T: Shared>(&self, view: View, count: usize) -> Result<Vec<T>> {
         let path = self.view(view);
-        match fs::read(&path) {
+        let limit = (count as u64).saturating_mul(size_of::<T>() as u64);
+        let read = || -> io::Result<Vec<u8>> {
+            let mut bytes = Vec::new();
+            File::open(&path)?.take(limit).read_to_end(&mut bytes)?;
+            Ok(bytes)
+        };
+        match read() {
             Ok(bytes) => Ok(values_of(&bytes)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Error::NotEnforcing),
             Err(source) => Err(Error::Pin {

@@ -139,12 +139,7 @@ impl Status {
     /// never finished.
     pub fn read() -> Result<Self> {
         let pins = Pins::standard();
-        let state = pins.state()?;
-        if state.started == 0 {
-            return Err(crate::Error::Incomplete {
-                path: pins.directory().to_owned(),
-            });
-        }
+        let state = armed_state(&pins)?;
         let boot = Boot::since_epoch(state.booted);
         Ok(Self {
             mode: mode_of(&state),
@@ -165,12 +160,7 @@ impl Status {
             policy_since: boot.at(state.changed),
             serial: state.serial,
             seal: Seal::of(&state),
-            keys: pins
-                .keys()?
-                .iter()
-                .filter(|key| key.generation == state.generation)
-                .map(Key::from)
-                .collect(),
+            keys: keys_of(&pins, &state)?,
             images: pins
                 .images()?
                 .iter()
@@ -216,6 +206,39 @@ impl Seal {
             uptime,
             lifted_until: (raw.lifted > uptime).then_some(raw.lifted),
         })
+    }
+}
+
+/// The state of a guard that was started to the end.
+fn armed_state(pins: &Pins) -> Result<bt_state> {
+    let state = pins.state()?;
+    if state.started == 0 {
+        return Err(crate::Error::Incomplete {
+            path: pins.directory().to_owned(),
+        });
+    }
+    Ok(state)
+}
+
+/// The keys of the policy in force.
+fn keys_of(pins: &Pins, state: &bt_state) -> Result<Vec<Key>> {
+    let keys = pins.keys()?;
+    Ok(keys
+        .iter()
+        .filter(|key| key.generation == state.generation)
+        .map(Key::from)
+        .collect())
+}
+
+impl Key {
+    /// The keys that may sign: that part of [`Status`] alone, for the tables of
+    /// images and objects take their time.
+    ///
+    /// # Errors
+    /// As [`Status::read`].
+    pub fn read_all() -> Result<Vec<Self>> {
+        let pins = Pins::standard();
+        keys_of(&pins, &armed_state(&pins)?)
     }
 }
 

@@ -4,6 +4,7 @@
 use crate::guest::Guest;
 use crate::process::{Output, Program};
 use anyhow::{Context, Result, ensure};
+use bpftrust_guard::History;
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
@@ -144,20 +145,24 @@ pub struct Events {
 
 impl Events {
     /// From now on.
-    pub fn mark(guest: &Guest) -> Result<Self> {
-        let events = read(guest)?;
-        Ok(Self {
-            after: events.last().map_or(0, sequence),
-        })
+    pub fn mark(_: &Guest) -> Result<Self> {
+        let after = History::newest().context("cannot read the newest event's number")?;
+        Ok(Self { after })
     }
 
     /// What has happened since.
     pub fn since(&self, guest: &Guest) -> Result<Vec<Value>> {
-        let events = read(guest)?;
-        Ok(events
-            .into_iter()
-            .filter(|event| sequence(event) > self.after)
-            .collect())
+        let after = self.after.to_string();
+        let lines = guest
+            .run(&["bpftrust", "events", "--json", "--after", &after])?
+            .success()?;
+        lines
+            .lines()
+            .map(|line| serde_json::from_str(line).with_context(|| format!("not JSON: {line}")))
+            .filter(|event: &Result<Value>| {
+                event.as_ref().is_ok_and(|event| event["lost"].is_null()) || event.is_err()
+            })
+            .collect()
     }
 
     /// Requires an event since then in which all of these fields have these
@@ -183,21 +188,6 @@ impl Events {
         ensure!(found.is_err(), "unexpected event: {:#?}", found.ok());
         Ok(())
     }
-}
-
-fn read(guest: &Guest) -> Result<Vec<Value>> {
-    let lines = guest.run(&["bpftrust", "events", "--json"])?.success()?;
-    lines
-        .lines()
-        .map(|line| serde_json::from_str(line).with_context(|| format!("not JSON: {line}")))
-        .filter(|event: &Result<Value>| {
-            event.as_ref().is_ok_and(|event| event["lost"].is_null()) || event.is_err()
-        })
-        .collect()
-}
-
-fn sequence(event: &Value) -> u64 {
-    event["sequence"].as_u64().unwrap_or_default()
 }
 
 /// Runs the probe at `program` with these actions.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 
 use anyhow::Context;
-use bpftrust_guard::{Event, History, Item, Status};
+use bpftrust_guard::{Event, History, Item, Key};
 use bpftrust_signature::KeyHint;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -15,7 +15,7 @@ use crate::guard_advice::explain;
 use crate::output::{Outcome, escape_bytes, print, print_json};
 
 pub fn run(args: &EventsArgs) -> anyhow::Result<Outcome> {
-    let mut history = explain(History::open())?;
+    let mut history = explain(History::after(args.after))?;
     let publishers = Publishers::read()?;
     loop {
         for item in explain(history.read())? {
@@ -49,11 +49,9 @@ struct Publishers(HashMap<KeyHint, String>);
 
 impl Publishers {
     fn read() -> anyhow::Result<Self> {
-        let status = explain(Status::read())?;
+        let keys = explain(Key::read_all())?;
         Ok(Self(
-            status
-                .keys
-                .into_iter()
+            keys.into_iter()
                 .map(|key| (key.hint, key.publisher))
                 .collect(),
         ))

@@ -26,6 +26,7 @@ pub const GROUP: Group = Group {
         test!(a_command_is_named_or_numbered),
         test!(a_hostile_name_is_escaped),
         test!(followers_see_the_same_and_what_is_new),
+        test!(after_a_number_comes_what_is_newer),
         test!(a_closed_pipe_ends_a_follower_quietly),
         test!(overwritten_events_are_counted_and_shown),
         test!(only_root_reads_them),
@@ -242,6 +243,29 @@ fn followers_see_the_same_and_what_is_new(guest: &mut Guest) -> Result<()> {
     Ok(())
 }
 
+fn after_a_number_comes_what_is_newer(guest: &mut Guest) -> Result<()> {
+    let after = |number: u64| -> Result<Vec<Value>> {
+        let number = number.to_string();
+        let words = ["bpftrust", "events", "--json", "--after", &number];
+        told(&guest.run(&words)?.success()?)
+    };
+    for _ in 0..3 {
+        probe(Path::new(PROBE), CALL)?.success()?;
+    }
+    let all = told(&guest.run(&["bpftrust", "events", "--json"])?.success()?)?;
+    let newest = all.len() as u64;
+    ensure!(newest >= 3 && all[0]["sequence"] == 1, "{all:#?}");
+    for number in [0, 1, newest - 2, newest - 1] {
+        let said = after(number)?;
+        ensure!(said == all[number as usize..], "after {number}: {said:#?}");
+    }
+    for number in [newest, newest + 1, u64::MAX] {
+        let said = after(number)?;
+        ensure!(said.is_empty(), "after {number}: {said:#?}");
+    }
+    Ok(())
+}
+
 /// Events as a reader told them, but for the time: each reader translates the
 /// kernel's clock anew, so that microseconds may differ.
 fn told(lines: &str) -> Result<Vec<Value>> {
@@ -302,6 +326,32 @@ fn overwritten_events_are_counted_and_shown(guest: &mut Guest) -> Result<()> {
     );
     ensure!(events[0]["lost"].is_u64(), "{}", events[0]);
     ensure!(last["comm"] == "last", "{last}");
+    // Round the end of the slots, and what is gone is counted from there on.
+    let newest = lost + shown;
+    for after in [1, newest - SLOTS + 2, newest - newest % SLOTS - 3] {
+        let words = [
+            "bpftrust",
+            "events",
+            "--json",
+            "--after",
+            &after.to_string(),
+        ];
+        let said = guest.run(&words)?.success()?;
+        let said: Vec<Value> = said
+            .lines()
+            .map(|line| serde_json::from_str(line).context("not JSON"))
+            .collect::<Result<_>>()?;
+        let lost = said[0]["lost"].as_u64().unwrap_or_default();
+        ensure!(
+            lost == (newest - SLOTS).saturating_sub(after),
+            "{}",
+            said[0]
+        );
+        let shown = said.iter().filter(|event| event["lost"].is_null());
+        let numbers: Vec<_> = shown.map(|event| event["sequence"].as_u64()).collect();
+        let wanted: Vec<_> = (after + lost + 1..=newest).map(Some).collect();
+        ensure!(numbers == wanted, "after {after}: {numbers:?}");
+    }
     let text = guest.run(&["bpftrust", "events"])?.success()?;
     let first = text.lines().next().context("a line")?;
     ensure!(
