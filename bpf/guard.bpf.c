@@ -14,7 +14,7 @@
  *   file_ioctl_compat,     rtnetlink
  *   netlink_send
  *   mmap_file,             code that was not signed costs the address space
- *   file_mprotect          its trust
+ *   file_mprotect          its trust; libraries are judged like loaders
  *   ptrace_access_check,   nobody untrusted reaches into a trusted process
  *   ptrace_traceme
  *   inode_post_setxattr,   a changed signature is judged again
@@ -43,6 +43,7 @@
 #include "verdict.h"
 #include "launch.h"
 #include "exec.h"
+#include "library.h"
 #include "program.h"
 #include "object.h"
 #include "attach.h"
@@ -75,6 +76,7 @@ const volatile struct {
 	enum bt_rule_kind rule_kind;
 	enum bt_handover handover;
 	enum bt_limit limit;
+	enum bt_libraries libraries;
 	struct bt_policy policy;
 	struct bt_publisher publisher;
 	struct bt_rule rule;

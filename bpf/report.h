@@ -84,6 +84,7 @@ struct decision {
 	u8 object;   /* enum bt_object: which right was asked for */
 	u32 subject; /* the bpf() command, or the pid that was reached for */
 	u32 number;  /* of the object */
+	u64 file;    /* address of a name in kernel memory, or 0 */
 };
 
 /* Records @decision. @image is current's, or NULL. */
@@ -120,6 +121,9 @@ static __noinline int report(const struct decision *decision, const struct bt_im
 	event->reason = decision->reason;
 	event->object = decision->object;
 	event->number = decision->number;
+	event->file[0] = 0;
+	if (decision->file)
+		bpf_probe_read_kernel_str(event->file, sizeof(event->file), (void *)decision->file);
 	__builtin_memset(event->key, 0, sizeof(event->key));
 	if (image)
 		__builtin_memcpy(event->key, image->key, sizeof(event->key));

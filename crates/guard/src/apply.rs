@@ -105,6 +105,7 @@ fn compile(
     let header = bt_policy {
         magic: BT_POLICY_MAGIC,
         form: BT_POLICY_FORM,
+        libraries: u16::try_from(policy.libraries.number()).expect("a small number"),
         generation,
         publishers: count(policy.publishers.len()),
         keys: count(keys.len()),

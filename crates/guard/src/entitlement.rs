@@ -176,7 +176,7 @@ mod tests {
     use bpftrust_verity::Algorithm;
 
     use super::*;
-    use crate::{Keys, Mode};
+    use crate::{Keys, Libraries, Mode};
 
     const NOW: u64 = 1000;
     const KEY: KeyHint = KeyHint([1; 8]);
@@ -206,6 +206,7 @@ mod tests {
     fn policy() -> Policy {
         Policy {
             mode: Mode::Enforce,
+            libraries: Libraries::Any,
             ceiling: Rights::UNLIMITED,
             fallback: programs(&[9]),
             publishers: vec![Publisher {

@@ -43,7 +43,9 @@ pub use entitlement::{Denial, Entitlement, Signed};
 pub use error::{Error, Result};
 pub use event::{Asked, Event, History, Item};
 pub use grant_file::GrantFile;
-pub use policy::{Keys, POLICY, Policy, PolicyError, Publisher, Refused, Signer, SystemKeyring};
+pub use policy::{
+    Keys, Libraries, POLICY, Policy, PolicyError, Publisher, Refused, Signer, SystemKeyring,
+};
 pub use source::TextError;
 pub use status::{Image, Key, Object, Status};
 pub use vocabulary::{Vocabulary, Word, describe};

@@ -1,6 +1,7 @@
 //! The policy file: whose signatures count on this host, for what, and which do
 //! not. `docs/policy.md` describes it.
 
+mod libraries;
 mod reading;
 mod text;
 
@@ -17,6 +18,7 @@ use bpftrust_verity::Digest;
 use crate::Mode;
 use crate::abi::{KEYS, RULES};
 use crate::source::{Source, TextError};
+pub use libraries::Libraries;
 use reading::Reading;
 
 /// Where the policy is unless the command line names another.
@@ -31,6 +33,8 @@ const MAX_SIZE: u64 = 32 * 1024 * 1024;
 pub struct Policy {
     /// Whether the guard refuses, or only says what it would refuse.
     pub mode: Mode,
+    /// What files must be that trusted processes run code from.
+    pub libraries: Libraries,
     /// What nobody's right goes beyond.
     pub ceiling: Rights,
     /// What a signature without a grant means.

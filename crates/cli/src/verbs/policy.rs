@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use bpftrust_guard::{Image, Keys, Mode, Policy, Publisher, Signer, Status, Vocabulary};
+use bpftrust_guard::{Image, Keys, Libraries, Mode, Policy, Publisher, Signer, Status, Vocabulary};
 use bpftrust_signature::{Certificate, Rights};
 use serde_json::{Value, json};
 
@@ -89,6 +89,7 @@ fn show(args: &PolicyShowArgs) -> anyhow::Result<Outcome> {
 fn as_json(policy: &Policy) -> Value {
     json!({
         "mode": policy.mode.name(),
+        "libraries": policy.libraries.name(),
         "ceiling": rights_as_json(&policy.ceiling),
         "default": rights_as_json(&policy.fallback),
         "publishers": policy.publishers.iter().map(publisher_as_json).collect::<Vec<_>>(),
@@ -132,6 +133,7 @@ fn publisher_as_json(publisher: &Publisher) -> Value {
 fn as_text(policy: &Policy) -> String {
     let mut text = String::new();
     line(&mut text, "mode", policy.mode.name());
+    line(&mut text, "libraries", &libraries(policy.libraries));
     line(&mut text, "ceiling", &ceiling(&policy.ceiling));
     text.push_str("default, for a signature without a grant:\n");
     for (label, list) in rights_lines(&policy.fallback) {
@@ -181,6 +183,15 @@ const TO_STRING: &str = "writing to a string can't fail";
 
 fn line(text: &mut String, label: &str, value: &str) {
     writeln!(text, "{label:<12} {value}").expect(TO_STRING);
+}
+
+/// What a policy asks of libraries, and what that gives up.
+pub fn libraries(libraries: Libraries) -> String {
+    let cost = match libraries.gives_up() {
+        Some(cost) => format!("; {cost}"),
+        None => String::new(),
+    };
+    format!("{libraries}: {}{cost}", libraries.rule())
 }
 
 /// The kinds of right that a ceiling limits.

@@ -60,6 +60,7 @@ impl<'a> Reading<'a> {
         let versions = text.minimum_version.into_iter();
         let policy = Policy {
             mode: text.mode.into(),
+            libraries: text.libraries.into(),
             ceiling,
             fallback,
             publishers,

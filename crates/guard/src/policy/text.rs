@@ -7,7 +7,7 @@ use bpftrust_signature::{KeyHint, Kind};
 use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
-use super::{Refused, SystemKeyring};
+use super::{Libraries, Refused, SystemKeyring};
 use crate::Mode;
 use crate::rights_text::RightsText;
 use crate::source::{NameText, VersionText, parsed};
@@ -17,6 +17,8 @@ use crate::source::{NameText, VersionText, parsed};
 pub(super) struct PolicyText {
     #[serde(default)]
     pub(super) mode: ModeText,
+    #[serde(default)]
+    pub(super) libraries: LibrariesText,
     #[serde(default)]
     pub(super) ceiling: RightsText,
     pub(super) default: Option<RightsText>,
@@ -34,6 +36,15 @@ pub(super) enum ModeText {
     #[default]
     Enforce,
     Audit,
+}
+
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum LibrariesText {
+    #[default]
+    Signed,
+    Verity,
+    Any,
 }
 
 #[derive(Deserialize)]
@@ -113,6 +124,16 @@ impl From<ModeText> for Mode {
         match mode {
             ModeText::Enforce => Self::Enforce,
             ModeText::Audit => Self::Audit,
+        }
+    }
+}
+
+impl From<LibrariesText> for Libraries {
+    fn from(libraries: LibrariesText) -> Self {
+        match libraries {
+            LibrariesText::Signed => Self::Signed,
+            LibrariesText::Verity => Self::Verity,
+            LibrariesText::Any => Self::Any,
         }
     }
 }
