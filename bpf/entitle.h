@@ -187,7 +187,7 @@ static __always_inline u8 entitle(struct bt_image *image, u64 generation, struct
 		__builtin_memcpy(rights, &policy->fallback, sizeof(*rights));
 	intersect(rights, &policy->ceiling);
 	if (image->adopted)
-		return admit_signers(image, generation, rights);
+		return BT_REASON_NONE;
 	__builtin_memcpy(key_id.hint, image->key, sizeof(key_id.hint));
 	key = bpf_map_lookup_elem(&keys, &key_id);
 	if (!key)
@@ -207,7 +207,7 @@ static __always_inline u8 entitle(struct bt_image *image, u64 generation, struct
 		return BT_REASON_NOT_GRANTED;
 	intersect(rights, &publisher->ceiling);
 	__builtin_memcpy(name, publisher->name, sizeof(publisher->name));
-	return admit_signers(image, generation, rights);
+	return BT_REASON_NONE;
 }
 
 static __always_inline bool has_expired(struct bt_image *image, struct bt_state *guard)
@@ -236,8 +236,8 @@ static __always_inline bool has_rights(struct bt_image *image, u64 generation)
 
 /*
  * Keeps @rights with @image, unless somebody who shares it does so, or has for
- * a later policy or more signers. Each set is one word, so a reader meanwhile has the old one
- * or the new one.
+ * a later policy or more signers. Each set is one word, so a reader meanwhile
+ * has the old one or the new one.
  */
 static __always_inline void keep_rights(struct bt_image *image, u64 generation, u32 heeded,
 					const struct bt_rights *rights)
@@ -278,6 +278,8 @@ __noinline u32 refresh(struct bt_image *image, struct bt_rights *rights)
 		} else {
 			heeded = count_signers(image);
 			reason = entitle(image, generation, rights, name);
+			if (reason == BT_REASON_NONE)
+				reason = admit_signers(image, generation, rights);
 			/* What was read may be another policy's by now. */
 			if (generation_of(guard) != generation)
 				continue;

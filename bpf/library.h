@@ -151,7 +151,7 @@ static __noinline int runs_file(struct file *file, struct bt_image *image)
 		settle(image, &grade, generation, NULL);
 		return 0;
 	}
-	for (u32 i = 0; i < REFRESH_TRIES; i++) {
+	for (u32 i = 0; i < JUDGE_TRIES; i++) {
 		grade = grade_file(file, scratch, image, generation);
 		/* The keys and rules of a policy go when another takes effect. */
 		if (generation_of(guard) == generation)

@@ -4,6 +4,7 @@
 //! test made for that rule fails. First the same tests must pass on the sources
 //! as they are, or a failure would say nothing.
 
+mod libraries;
 mod policies;
 mod rights;
 mod rules;
@@ -140,6 +141,7 @@ fn mutants() -> Result<Vec<Mutant>> {
         .iter()
         .chain(rights::RULES)
         .chain(policies::RULES)
+        .chain(libraries::RULES)
         .map(|&(name, file, from, to, test)| Mutant {
             name: name.to_owned(),
             file,

@@ -85,15 +85,18 @@ fn a_publisher_of_certain_loaders_signs_libraries_for_those(guest: &mut Guest) -
 
 fn the_libraries_of_a_key_that_goes_go_with_it(guest: &mut Guest) -> Result<()> {
     let both = publisher("globex", &[GLOBEX]);
-    let program = signed_probe(guest, "probe")?;
+    let (first, second) = (
+        signed_probe(guest, "first")?,
+        signed_probe(guest, "second")?,
+    );
     let library = signed(guest, "lib.so", GLOBEX)?;
     let open = format!("dlopen {}", library.display());
     let key = policy::key_of(&library)?;
     let refused = format!("{both}[refused]\nkeys = [{key:?}]\n");
     for (then, reason) in [("", "unknown-key"), (&*refused, "revoked")] {
         under(guest, "signed", &both)?;
-        let mut with = Running::start(guest, &program, &open)?;
-        let mut without = Running::start(guest, &program, "")?;
+        let mut with = Running::start(guest, &first, &open)?;
+        let mut without = Running::start(guest, &second, "")?;
         with.expect_trusted(guest)?;
         under(guest, "signed", then)?;
         with.expect_refused(guest, reason)?;
@@ -187,7 +190,6 @@ fn any_asks_for_nothing(guest: &mut Guest) -> Result<()> {
 }
 
 fn a_stricter_policy_reaches_what_is_mapped(guest: &mut Guest) -> Result<()> {
-    let program = signed_probe(guest, "probe")?;
     let unsigned_one = unsigned(guest, "unsigned.so")?;
     let frozen = unsigned(guest, "frozen.so")?;
     guest
@@ -195,12 +197,13 @@ fn a_stricter_policy_reaches_what_is_mapped(guest: &mut Guest) -> Result<()> {
         .success()?;
     let signed_one = signed(guest, "signed.so", ACME)?;
     under(guest, "any", "")?;
-    let mut start = |file: &Path| {
-        let running = Running::start(guest, &program, &format!("dlopen {}", file.display()))?;
-        Ok::<_, anyhow::Error>(running)
+    let mut start = |program: &str, file: &Path| {
+        let program = signed_probe(guest, program)?;
+        Running::start(guest, &program, &format!("dlopen {}", file.display()))
     };
-    let (mut any, mut verity, mut strict) =
-        (start(&unsigned_one)?, start(&frozen)?, start(&signed_one)?);
+    let mut any = start("any", &unsigned_one)?;
+    let mut verity = start("verity", &frozen)?;
+    let mut strict = start("strict", &signed_one)?;
     for (running, libraries) in [(&any, "any"), (&verity, "verity"), (&strict, "signed")] {
         let image = image(guest, running.pid())?;
         ensure!(image["libraries"] == libraries, "{libraries}: {image:#}");
