@@ -182,11 +182,13 @@ enum bt_limit {
 	BT_KEYS = 4096,	      /* keys at most, and as many publishers */
 	BT_RULES = 131072,    /* rules at most */
 	BT_KFUNCS = 1024,     /* functions of the kernel that programs may call, at most */
+	BT_SIGNERS = 4,	      /* keys that sign the libraries of one process, at most */
 };
 
 #define BT_DIGEST_MAX 64
 #define BT_COMM_SIZE 16
 #define BT_PATH_SIZE 384
+#define BT_FILE_SIZE 256
 #define BT_PUBLIC_KEY_MAX 552 /* RSA with 4,096 bits takes 526; a multiple of 8 */
 
 /* struct fsverity_digest (uapi/linux/fsverity.h) with room for SHA-512. */
@@ -219,8 +221,21 @@ struct bt_event {
 	__u8 comm[BT_COMM_SIZE];
 	__u8 path[BT_PATH_SIZE]; /* of the executable, NUL-terminated; cut off from
 				    the front in favour of the name if too long */
+	__u8 file[BT_FILE_SIZE]; /* BT_ACTION_TAINT: of the file whose code it was, if of
+				    one, or its name alone; NUL-terminated */
 	__u32 number;		 /* of the object */
+	__u32 reserved;		 /* 0 */
 	__u64 closing;		 /* equals sequence when the record is whole */
+};
+
+/*
+ * What a policy asks of files that trusted processes run code from, besides
+ * their own executable. From the strictest on: a larger number asks for less.
+ */
+enum bt_libraries {
+	BT_LIBRARIES_SIGNED, /* signed as a library by a key of the policy */
+	BT_LIBRARIES_VERITY, /* content that can't change: fs-verity */
+	BT_LIBRARIES_ANY,    /* nothing */
 };
 
 /* What one address space may do. Shared by everything that shares it. */
@@ -241,7 +256,13 @@ struct bt_image {
 	__u8 publisher[BT_NAME_SIZE]; /* who signed, as the policy called him then */
 	struct bt_grant grant;
 	struct bt_rights rights; /* in effect */
-	__u8 inspects;		 /* has a descriptor of another's object */
+	/* Keys that signed libraries which it maps, 0 for none, and with how many
+	 * of them `rights` were worked out. */
+	__u64 signers[BT_SIGNERS];
+	__u32 heeded;
+	__u32 libraries; /* 1 << enum bt_libraries: the strictest that each file that it
+			    maps fulfils */
+	__u8 inspects;	 /* has a descriptor of another's object */
 	__u8 reserved[7];
 };
 
@@ -310,9 +331,9 @@ struct bt_order {
  * `rules` struct bt_rule, one behind the other.
  */
 struct bt_policy {
-	__u32 magic; /* BT_POLICY_MAGIC */
-	__u16 form;  /* BT_POLICY_FORM */
-	__u16 reserved;
+	__u32 magic;	  /* BT_POLICY_MAGIC */
+	__u16 form;	  /* BT_POLICY_FORM */
+	__u16 libraries;  /* enum bt_libraries */
 	__u64 generation; /* one more than that of the policy in force */
 	__u32 publishers;
 	__u32 keys;
@@ -409,9 +430,11 @@ struct bt_state {
 	__u64 lifted;		   /* seconds, CLOCK_BOOTTIME: a permit lifts the seal until then */
 	__u8 nonce[BT_NONCE_SIZE]; /* what the next permit must name */
 	__u32 audit;
-	__u32 form;   /* BT_FORM of the guard that runs */
-	__u32 sealed; /* nothing in user space takes the guard away until reboot */
-	__u32 anchor; /* sealed: thread group that holds links and keyrings */
+	__u32 form;	 /* BT_FORM of the guard that runs */
+	__u32 sealed;	 /* nothing in user space takes the guard away until reboot */
+	__u32 anchor;	 /* sealed: thread group that holds links and keyrings */
+	__u32 libraries; /* enum bt_libraries, of the policy in force */
+	__u32 reserved;	 /* 0 */
 };
 
 /* A message to be hashed, and its SHA-256 (bt_hash). */
@@ -440,7 +463,7 @@ _Static_assert(sizeof(struct bt_digest) == 68, "bt_digest is packed");
 _Static_assert(sizeof(struct bt_event) % 8 == 0, "bt_event is packed");
 _Static_assert(sizeof(struct bt_rights) == 48, "bt_rights is packed");
 _Static_assert(sizeof(struct bt_grant) == 104, "bt_grant is packed");
-_Static_assert(sizeof(struct bt_image) == 328, "bt_image is packed");
+_Static_assert(sizeof(struct bt_image) == 368, "bt_image is packed");
 _Static_assert(sizeof(struct bt_owned) == 96, "bt_owned is packed");
 _Static_assert(sizeof(struct bt_owner) == 64, "bt_owner is packed");
 _Static_assert(sizeof(struct bt_policy) == 136, "bt_policy is packed");

@@ -174,7 +174,7 @@ static __always_inline int check_policy(const struct bt_policy *policy, u64 size
 					struct bt_state *guard)
 {
 	if (policy->magic != BT_POLICY_MAGIC || policy->form != BT_POLICY_FORM ||
-	    policy->reserved || policy->audit != audit || policy->serial >> 63)
+	    policy->libraries > BT_LIBRARIES_ANY || policy->audit != audit || policy->serial >> 63)
 		return -EINVAL;
 	if (policy->publishers > BT_KEYS || policy->keys > BT_KEYS || policy->rules > BT_RULES)
 		return -E2BIG;
@@ -279,6 +279,7 @@ static __noinline int apply_alone(struct bt_state *guard, const struct handover 
 		guard->serial = in->policy.serial;
 	__sync_fetch_and_add(&guard->generation, 1);
 	guard->changed = bpf_ktime_get_boot_ns();
+	guard->libraries = slot->libraries;
 	bpf_for_each_map_elem(&images, refresh_image, NULL, 0);
 	drop_others(guard->generation);
 	return -EALREADY;

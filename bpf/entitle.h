@@ -105,6 +105,62 @@ static __always_inline u64 *rule(struct rule_id *id, u32 kind, u32 publisher, co
 	return bpf_map_lookup_elem(&rules, id);
 }
 
+static __always_inline u32 count_signers(const struct bt_image *image)
+{
+	u32 count = 0;
+
+	for (u32 i = 0; i < BT_SIGNERS; i++)
+		count += *(volatile u64 *)&image->signers[i] != 0;
+	return count;
+}
+
+/*
+ * A library's code has the rights of the process that maps it. So nobody's
+ * library gives more than he may grant himself, and who may sign only loaders of
+ * certain names signs libraries only for his own.
+ */
+static __always_inline u8 admit_signer(struct bt_image *image, u64 generation, u64 signer,
+				       struct bt_rights *rights)
+{
+	struct key_id key_id = { .generation = generation };
+	struct publisher_id publisher_id = { .generation = generation };
+	struct bt_publisher *publisher;
+	struct bt_key *key, *own;
+
+	__builtin_memcpy(key_id.hint, &signer, sizeof(key_id.hint));
+	key = bpf_map_lookup_elem(&keys, &key_id);
+	if (!key)
+		return BT_REASON_UNKNOWN_KEY;
+	if (key->refused)
+		return BT_REASON_REVOKED;
+	publisher_id.number = key->publisher;
+	publisher = bpf_map_lookup_elem(&publishers, &publisher_id);
+	if (!publisher)
+		return BT_REASON_UNKNOWN_KEY;
+	if (publisher->restricted) {
+		__builtin_memcpy(key_id.hint, image->key, sizeof(key_id.hint));
+		own = bpf_map_lookup_elem(&keys, &key_id);
+		if (!own || image->adopted || own->publisher != key->publisher)
+			return BT_REASON_NOT_GRANTED;
+	}
+	intersect(rights, &publisher->ceiling);
+	return BT_REASON_NONE;
+}
+
+static __always_inline u8 admit_signers(struct bt_image *image, u64 generation,
+					struct bt_rights *rights)
+{
+	for (u32 i = 0; i < BT_SIGNERS; i++) {
+		u64 signer = *(volatile u64 *)&image->signers[i];
+		u8 reason =
+			signer ? admit_signer(image, generation, signer, rights) : BT_REASON_NONE;
+
+		if (reason != BT_REASON_NONE)
+			return reason;
+	}
+	return BT_REASON_NONE;
+}
+
 /*
  * What @image may do under the policy @generation, into @rights, and its
  * publisher's @name; the answer is a reason, NONE for something. An adopted
@@ -169,17 +225,29 @@ static __always_inline void lose_trust(struct bt_image *image, u8 reason)
 }
 
 /*
- * Keeps @rights with @image, unless somebody who shares it does so, or has for
- * a later policy. Each set is one word, so a reader meanwhile has the old one
- * or the new one.
+ * Do the rights that @image keeps follow from this policy, and from all that
+ * signed what it maps?
  */
-static __always_inline void keep_rights(struct bt_image *image, u64 generation,
+static __always_inline bool has_rights(struct bt_image *image, u64 generation)
+{
+	return *(volatile u64 *)&image->generation == generation &&
+	       *(volatile u32 *)&image->heeded == count_signers(image);
+}
+
+/*
+ * Keeps @rights with @image, unless somebody who shares it does so, or has for
+ * a later policy or more signers. Each set is one word, so a reader meanwhile
+ * has the old one or the new one.
+ */
+static __always_inline void keep_rights(struct bt_image *image, u64 generation, u32 heeded,
 					const struct bt_rights *rights)
 {
 	if (__sync_val_compare_and_swap(&image->busy, 0, 1))
 		return;
-	if (image->generation < generation) {
+	if (image->generation < generation ||
+	    (image->generation == generation && image->heeded < heeded)) {
 		__builtin_memcpy(&image->rights, rights, sizeof(*rights));
+		__sync_lock_test_and_set(&image->heeded, heeded);
 		__sync_lock_test_and_set(&image->generation, generation);
 	}
 	__sync_lock_test_and_set(&image->busy, 0);
@@ -193,7 +261,9 @@ __noinline u32 refresh(struct bt_image *image, struct bt_rights *rights)
 {
 	struct bt_state *guard = guard_state();
 	u8 name[BT_NAME_SIZE] = {};
+	struct bt_policy *policy;
 	u64 generation;
+	u32 heeded;
 	u8 reason;
 
 	if (!image || !rights || !guard)
@@ -202,11 +272,14 @@ __noinline u32 refresh(struct bt_image *image, struct bt_rights *rights)
 		return image->reason;
 	for (u32 i = 0; i < REFRESH_TRIES; i++) {
 		generation = generation_of(guard);
-		if (*(volatile u64 *)&image->generation == generation) {
+		if (has_rights(image, generation)) {
 			__builtin_memcpy(rights, &image->rights, sizeof(*rights));
 			reason = BT_REASON_NONE;
 		} else {
+			heeded = count_signers(image);
 			reason = entitle(image, generation, rights, name);
+			if (reason == BT_REASON_NONE)
+				reason = admit_signers(image, generation, rights);
 			/* What was read may be another policy's by now. */
 			if (generation_of(guard) != generation)
 				continue;
@@ -214,7 +287,7 @@ __noinline u32 refresh(struct bt_image *image, struct bt_rights *rights)
 				/* At exec: an owner's name stays, under any policy. */
 				if (!image->publisher[0])
 					__builtin_memcpy(image->publisher, name, sizeof(name));
-				keep_rights(image, generation, rights);
+				keep_rights(image, generation, heeded, rights);
 			}
 		}
 		if (reason == BT_REASON_NONE && has_expired(image, guard))
@@ -222,6 +295,11 @@ __noinline u32 refresh(struct bt_image *image, struct bt_rights *rights)
 		if (reason == BT_REASON_NONE && image->own_code &&
 		    !has(rights->abilities, BT_ABILITY_OWN_CODE))
 			reason = BT_REASON_WRITABLE_CODE;
+		/* A policy may ask for more than those before it did. */
+		policy = policy_of(generation);
+		if (reason == BT_REASON_NONE && policy &&
+		    image->libraries >> (policy->libraries & 3) > 1)
+			reason = BT_REASON_UNSIGNED_LIBRARY;
 		lose_trust(image, reason);
 		return reason;
 	}

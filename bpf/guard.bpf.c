@@ -23,7 +23,7 @@
  *   netlink_send,
  *   socket_setsockopt
  *   mmap_file,             code that was not signed costs the address space
- *   file_mprotect          its trust
+ *   file_mprotect          its trust; libraries are judged like loaders
  *   ptrace_access_check,   nobody untrusted reaches into a trusted process
  *   ptrace_traceme
  *   inode_post_setxattr,   a changed signature is judged again
@@ -69,6 +69,7 @@
 #include "object.h"
 #include "descriptor.h"
 #include "exec.h"
+#include "library.h"
 #include "program.h"
 #include "attach.h"
 #include "sha256.h"
@@ -106,6 +107,7 @@ const volatile struct {
 	enum bt_rule_kind rule_kind;
 	enum bt_handover handover;
 	enum bt_limit limit;
+	enum bt_libraries libraries;
 	struct bt_policy policy;
 	struct bt_publisher publisher;
 	struct bt_rule rule;

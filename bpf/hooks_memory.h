@@ -23,15 +23,24 @@ static __always_inline void runs_own_code(void)
 
 /*
  * Executable memory that is not a file's: what runs there was not signed.
- * Anonymous memory has no file; PROT_WRITE beside PROT_EXEC is no better.
+ * Anonymous memory has no file; PROT_WRITE beside PROT_EXEC is no better. What
+ * is a file's comes here, too, the executable itself and its PT_INTERP included.
  */
-SEC("lsm/mmap_file")
+SEC("lsm.s/mmap_file")
 int BPF_PROG(bt_mmap, struct file *file, unsigned long reqprot, unsigned long prot)
 {
+	struct bt_image *image;
+
 	if (!(prot & PROT_EXEC))
 		return 0;
 	if (!argument(ctx, 0) || (prot & PROT_WRITE))
 		runs_own_code();
+	if (!argument(ctx, 0))
+		return 0;
+	image = trusted_image();
+	/* 6.12 and 6.18 delete the second test, and 7.3 wants it. */
+	if (image && file)
+		runs_file(file, image);
 	return 0;
 }
 

@@ -69,7 +69,7 @@ int BPF_PROG(bt_prctl, int option, unsigned long first, unsigned long second, un
 }
 
 /* Does the policy in force refuse every loader of this name? */
-static __always_inline bool is_refused(struct bt_state *guard, const u8 *loader)
+static __always_inline bool is_refused_name(struct bt_state *guard, const u8 *loader)
 {
 	struct rule_id id = { .generation = generation_of(guard) };
 	u64 *least = rule(&id, BT_RULE_NAME, 0, loader);
@@ -91,7 +91,7 @@ static __always_inline int let_evict(struct bt_state *guard, u64 from, u64 size)
 		return -ENOMEM;
 	if (bpf_copy_from_user(owner, sizeof(*owner), (void *)from))
 		error = -EINVAL;
-	else if (seal_holds(guard) && !is_refused(guard, owner->loader))
+	else if (seal_holds(guard) && !is_refused_name(guard, owner->loader))
 		error = -EPERM;
 	if (error != -EALREADY)
 		bpf_task_storage_delete(&evictions, current);

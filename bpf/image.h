@@ -164,13 +164,17 @@ static __always_inline struct bt_image *own_image(u64 task, struct bt_image *fro
 	return NULL;
 }
 
-/* Takes trust from all that share current's address space. */
-static __always_inline void taint(struct bt_image *image, u8 reason)
+/*
+ * Takes trust from all that share current's address space, because of @file (a
+ * name in kernel memory, or NULL).
+ */
+static __always_inline void taint_by(struct bt_image *image, u8 reason, const void *file)
 {
 	struct decision decision = {
 		.action = BT_ACTION_TAINT,
 		.outcome = BT_OUTCOME_DENIED,
 		.reason = reason,
+		.file = (u64)file,
 	};
 
 	if (image->reason != BT_REASON_NONE)
@@ -178,6 +182,11 @@ static __always_inline void taint(struct bt_image *image, u8 reason)
 	report(&decision, image);
 	if (!audit)
 		image->reason = reason;
+}
+
+static __always_inline void taint(struct bt_image *image, u8 reason)
+{
+	taint_by(image, reason, NULL);
 }
 
 #endif

@@ -100,6 +100,7 @@ struct decision {
 	u8 object;   /* enum bt_object: which right was asked for */
 	u32 subject; /* the bpf() command, or the pid or object that was reached for */
 	u32 number;  /* of the object */
+	u64 file;    /* address of a name in kernel memory, or 0 */
 };
 
 /*
@@ -139,6 +140,9 @@ static __always_inline struct bt_event *open_event(const struct decision *decisi
 	event->reason = decision->reason;
 	event->object = decision->object;
 	event->number = decision->number;
+	event->file[0] = 0;
+	if (decision->file)
+		bpf_probe_read_kernel_str(event->file, sizeof(event->file), (void *)decision->file);
 	__builtin_memset(event->key, 0, sizeof(event->key));
 	bpf_get_current_comm(event->comm, sizeof(event->comm));
 	return event;

@@ -23,13 +23,14 @@ const SOURCE_VARIABLE: &str = "BPFTRUST_BPF_DIR";
 
 /// The enumerations whose names user space prints, and what their constants
 /// begin with.
-const NAMED: [(&str, &str, &str); 6] = [
+const NAMED: [(&str, &str, &str); 7] = [
     ("bt_reason", "BT_REASON_", "REASONS"),
     ("bt_action", "BT_ACTION_", "ACTIONS"),
     ("bt_outcome", "BT_OUTCOME_", "OUTCOMES"),
     ("bt_command", "BT_COMMAND_", "COMMANDS"),
     ("bt_ability", "BT_ABILITY_", "ABILITIES"),
     ("bt_ring", "BT_RING_", "RINGS"),
+    ("bt_libraries", "BT_LIBRARIES_", "LIBRARIES"),
 ];
 
 fn main() -> Result<()> {

@@ -4,6 +4,7 @@
 //! test made for that rule fails. First the same tests must pass on the sources
 //! as they are, or a failure would say nothing.
 
+mod libraries;
 mod orders;
 mod owners;
 mod policies;
@@ -146,6 +147,7 @@ fn mutants() -> Result<Vec<Mutant>> {
         .chain(owners::RULES)
         .chain(seal::RULES)
         .chain(orders::RULES)
+        .chain(libraries::RULES)
         .map(|&(name, file, from, to, test)| Mutant {
             name: name.to_owned(),
             file,

@@ -195,6 +195,11 @@ In a directory, every regular file of the kind is signed: with --kind loader the
 that somebody may execute, with --kind library the ELF shared objects, with --bare both. Symbolic \
 links inside it are not followed.
 
+With --with-libraries, the dynamic linker, the libraries that a file needs, and theirs, are signed \
+first, and those in /etc/ld.so.preload. They are found in the files, without running any; one that is \
+signed by the same key already is left as it is. What a program opens itself (dlopen, and so the \
+modules of NSS and iconv) is in no table: sign it with --kind library.
+
 A file is signed wholly or stays as it was: the signature is stored first, where it means nothing \
 yet, and enabling fs-verity makes it count.")]
 pub struct SignArgs {
@@ -210,6 +215,9 @@ pub struct SignArgs {
     /// Sign the digest alone, as `fsverity sign` does
     #[arg(long, conflicts_with = "kind")]
     pub bare: bool,
+    /// Also sign, as libraries, what the dynamic linker maps for the files
+    #[arg(long, conflicts_with_all = ["bare", "detached"])]
+    pub with_libraries: bool,
     /// Write the signature to a file and leave the signed file alone
     #[arg(long)]
     pub detached: bool,

@@ -8,7 +8,7 @@ use object::{Endianness, FileKind, ReadCache, ReadRef};
 
 /// No program has a larger dynamic section, in bytes. Bounds what a hostile
 /// file makes us read.
-const MAX_DYNAMIC: u64 = 1 << 20;
+pub const MAX_DYNAMIC: u64 = 1 << 20;
 
 /// What an ELF file is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

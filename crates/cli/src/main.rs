@@ -6,6 +6,7 @@ mod cli;
 mod elf;
 mod guard_advice;
 mod input;
+mod linker;
 mod mount;
 mod output;
 mod parallel;

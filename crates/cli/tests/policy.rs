@@ -140,7 +140,10 @@ fn a_policy_is_shown_with_what_it_leaves_unsaid() {
     place
         .run(show)
         .expect(0)
-        .says("mode         enforce\nceiling      limits nothing\ndefault, ")
+        .says(
+            "mode         enforce\nlibraries    signed: trusted processes run only code that was \
+             signed\nceiling      limits nothing\ndefault, ",
+        )
         .says("  abilities  children\npublisher acme:\n  key        ")
         .says("  loaders    x\n  bare       nothing\n  ceiling    programs tracing,60\n")
         .says("publisher kernel:\n  keyring    secondary\n  loaders    any\n")
@@ -148,6 +151,7 @@ fn a_policy_is_shown_with_what_it_leaves_unsaid() {
     let run = place.run(show.into_iter().chain(["--json"])).expect(0);
     let shown: Value = serde_json::from_str(&run.out).unwrap();
     assert_eq!(shown["mode"], "enforce");
+    assert_eq!(shown["libraries"], "signed");
     assert_eq!(shown["ceiling"]["programs"], "unlimited");
     assert_eq!(shown["default"]["abilities"], json!(["children"]));
     let [acme, kernel] = &shown["publishers"].as_array().unwrap()[..] else {
@@ -163,6 +167,32 @@ fn a_policy_is_shown_with_what_it_leaves_unsaid() {
         shown["refused"],
         json!({ "digests": 0, "keys": 0, "names": 2 })
     );
+}
+
+#[test]
+fn weaker_rules_for_libraries_say_what_they_give_up() {
+    let place = place("");
+    sign(&place, "name = \"x\"\nversion = 2\ncommands = \"all\"\n");
+    for (libraries, said) in [
+        (
+            "verity",
+            "verity: trusted processes run code of any file that has fs-verity; who can ",
+        ),
+        (
+            "any",
+            "any: trusted processes run code of any file; who can replace or write ",
+        ),
+    ] {
+        let text = format!("libraries = \"{libraries}\"\n{ACME}");
+        place.write("p.toml", text.as_bytes());
+        place
+            .run(["policy", "show", "--policy", "p.toml"])
+            .expect(0)
+            .says(&format!("libraries    {said}"));
+        explain(&place, &[])
+            .expect(0)
+            .says(&format!("  libraries  {said}"));
+    }
 }
 
 #[test]

@@ -11,7 +11,9 @@ use std::slice;
 use bpftrust_signature::{KeyHint, Name, Rights, Set};
 use bpftrust_verity::{Algorithm, Digest};
 
-use crate::skeleton::types::{bt_armed, bt_handover, bt_limit, bt_object, bt_rule_kind};
+use crate::skeleton::types::{
+    bt_armed, bt_handover, bt_libraries, bt_limit, bt_object, bt_rule_kind,
+};
 pub(crate) use crate::skeleton::types::{
     bt_arming, bt_digest, bt_event, bt_hash, bt_image, bt_key, bt_owned, bt_owner, bt_policy,
     bt_publisher, bt_question, bt_rights, bt_rule, bt_state,
@@ -55,6 +57,11 @@ pub(crate) const BT_ARMED_ELSEWHERE: u32 = bt_armed::BT_ARMED_ELSEWHERE.0;
 pub(crate) const BT_RULE_DIGEST: u32 = bt_rule_kind::BT_RULE_DIGEST.0;
 pub(crate) const BT_RULE_NAME: u32 = bt_rule_kind::BT_RULE_NAME.0;
 pub(crate) const BT_RULE_SIGNS: u32 = bt_rule_kind::BT_RULE_SIGNS.0;
+
+/// What a policy asks of libraries.
+pub(crate) const BT_LIBRARIES_SIGNED: u32 = bt_libraries::BT_LIBRARIES_SIGNED.0;
+pub(crate) const BT_LIBRARIES_VERITY: u32 = bt_libraries::BT_LIBRARIES_VERITY.0;
+pub(crate) const BT_LIBRARIES_ANY: u32 = bt_libraries::BT_LIBRARIES_ANY.0;
 
 /// The length of an array that is a field of a key.
 const fn length<const N: usize>(_: fn(bt_key) -> [u8; N]) -> usize {
@@ -212,6 +219,11 @@ pub(crate) fn rights(raw: &bt_rights) -> Rights {
 /// The name of a place where a key may be (`enum bt_ring`).
 pub(crate) fn ring(value: u8) -> &'static str {
     name_in(names::RINGS, value.into()).unwrap_or("unknown")
+}
+
+/// The name of what a policy asks of libraries (`enum bt_libraries`).
+pub(crate) fn libraries(value: u32) -> &'static str {
+    name_in(names::LIBRARIES, value).unwrap_or("unknown")
 }
 
 /// The names of all places where a key may be, with their numbers.

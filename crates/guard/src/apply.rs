@@ -132,6 +132,7 @@ pub(crate) fn compile(
     let header = bt_policy {
         magic: BT_POLICY_MAGIC,
         form: BT_POLICY_FORM,
+        libraries: u16::try_from(policy.libraries.number()).expect("a small number"),
         generation,
         publishers: count(policy.publishers.len()),
         keys: count(keys.len()),
@@ -140,7 +141,6 @@ pub(crate) fn compile(
         ceiling: rights(&policy.ceiling),
         fallback: rights(&policy.fallback),
         serial: policy.serial,
-        ..bt_policy::default()
     };
     let mut bytes = bytes_of(&header).to_vec();
     for publisher in &policy.publishers {

@@ -20,7 +20,9 @@ use crate::abi::{
 use crate::apply::{VERSION_REFUSED, compile};
 use crate::policy::MAX_SIZE;
 use crate::source::read_bytes;
-use crate::{Error, Keys, Mode, Policy, PolicyError, Publisher, Refused, Result, SystemKeyring};
+use crate::{
+    Error, Keys, Libraries, Mode, Policy, PolicyError, Publisher, Refused, Result, SystemKeyring,
+};
 
 /// A policy, and the order of a policy key to take it, if there is one.
 #[derive(Clone, Debug)]
@@ -157,6 +159,8 @@ impl Compiled {
             } else {
                 Mode::Audit
             },
+            libraries: Libraries::from_number(header.libraries.into())
+                .ok_or_else(|| wrong("a rule about libraries that this version does not know"))?,
             serial: header.serial,
             policy_keys: signers
                 .iter()

@@ -176,7 +176,7 @@ mod tests {
     use bpftrust_verity::Algorithm;
 
     use super::*;
-    use crate::{Keys, Mode};
+    use crate::{Keys, Libraries, Mode};
 
     const NOW: u64 = 1000;
     const KEY: KeyHint = KeyHint([1; 8]);
@@ -208,6 +208,7 @@ mod tests {
             mode: Mode::Enforce,
             serial: 0,
             policy_keys: Vec::new(),
+            libraries: Libraries::Any,
             ceiling: Rights::UNLIMITED,
             fallback: programs(&[9]),
             publishers: vec![Publisher {

@@ -30,6 +30,8 @@ pub struct Event {
     pub object: Option<Asked>,
     /// The process that somebody reached for.
     pub target: Option<u32>,
+    /// The file whose code cost a process its trust: a path, or its last part.
+    pub file: Option<Vec<u8>>,
     /// Process, as the initial PID namespace numbers it.
     pub pid: u32,
     /// Thread.
@@ -64,6 +66,7 @@ impl Event {
             }),
             object: Asked::parse(raw.object, raw.number),
             target: matches!(action, "trace" | "anchor" | "object").then_some(raw.target),
+            file: (raw.file[0] != 0).then(|| abi::text_of(&raw.file).to_vec()),
             pid: raw.pid,
             tid: raw.tid,
             uid: raw.uid,

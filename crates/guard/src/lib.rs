@@ -53,7 +53,9 @@ pub use gate::keep_descriptors;
 pub use grant_file::GrantFile;
 pub use hashing::Hasher;
 pub use permit::permit;
-pub use policy::{Keys, POLICY, Policy, PolicyError, Publisher, Refused, Signer, SystemKeyring};
+pub use policy::{
+    Keys, Libraries, POLICY, Policy, PolicyError, Publisher, Refused, Signer, SystemKeyring,
+};
 pub use seal::{Anchor, seal};
 pub use source::TextError;
 pub use status::{Image, Key, Object, Seal, Status};

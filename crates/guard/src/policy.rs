@@ -1,6 +1,7 @@
 //! The policy file: whose signatures count on this host, for what, and which do
 //! not. `docs/policy.md` describes it.
 
+mod libraries;
 mod reading;
 mod text;
 
@@ -18,6 +19,7 @@ use crate::Mode;
 use crate::abi::{KEYS, RULES};
 use crate::compiled::{Compiled, NotCompiled};
 use crate::source::{Source, TextError};
+pub use libraries::Libraries;
 use reading::Reading;
 
 /// Where the policy is unless the command line names another.
@@ -37,6 +39,8 @@ pub struct Policy {
     pub serial: u64,
     /// The keys that sign policies and permits for a sealed guard, and no files.
     pub policy_keys: Vec<Signer>,
+    /// What files must be that trusted processes run code from.
+    pub libraries: Libraries,
     /// What nobody's right goes beyond.
     pub ceiling: Rights,
     /// What a signature without a grant means.

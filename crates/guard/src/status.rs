@@ -8,7 +8,7 @@ use bpftrust_verity::Digest;
 use crate::abi::{self, bt_image, bt_key, bt_owned, bt_state};
 use crate::clock::{Boot, uptime};
 use crate::pins::Pins;
-use crate::{Mode, Result, seal};
+use crate::{Libraries, Mode, Result, seal};
 
 /// A guard that runs.
 #[derive(Clone, Debug)]
@@ -33,6 +33,8 @@ pub struct Status {
     pub starved: u64,
     /// Refusals (in audit mode: would-be refusals) by reason, without zeros.
     pub refusals: Vec<(&'static str, u64)>,
+    /// What it asks of libraries; `None` if this version has no name for it.
+    pub libraries: Option<Libraries>,
     /// Number of the policy in force: 1 for that of `enforce`.
     pub generation: u64,
     /// Since when it is.
@@ -98,6 +100,11 @@ pub struct Image {
     pub lost_trust: Option<&'static str>,
     /// Trusted by `--adopt`, without evidence.
     pub adopted: bool,
+    /// The weakest that all files fulfil whose code it maps; `None` if that is
+    /// nothing yet.
+    pub libraries: Option<Libraries>,
+    /// The keys that signed those, if they are signed.
+    pub library_keys: Vec<KeyHint>,
     /// fs-verity digest of its executable.
     pub digest: Option<Digest>,
     /// The key that signed it.
@@ -156,6 +163,7 @@ impl Status {
                     (count > 0).then_some((name, count))
                 })
                 .collect(),
+            libraries: Libraries::from_number(state.libraries),
             generation: state.generation,
             policy_since: boot.at(state.changed),
             serial: state.serial,
@@ -268,6 +276,12 @@ impl Image {
             started: boot.at(raw.started),
             lost_trust: (raw.reason != 0).then(|| abi::reason(raw.reason)),
             adopted: raw.adopted != 0,
+            libraries: Libraries::weakest(raw.libraries),
+            library_keys: raw
+                .signers
+                .iter()
+                .filter_map(|signer| abi::key_hint(signer.to_ne_bytes()))
+                .collect(),
             digest: abi::digest(&raw.digest),
             key: abi::key_hint(raw.key),
             publisher: Name::from_bytes(&raw.publisher),

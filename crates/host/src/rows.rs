@@ -126,6 +126,16 @@ impl Row {
         }
     }
 
+    /// A row of [`Group::Posture`] about something that is no fact of the kernel:
+    /// what is so and, if that gives something up, what. `Err` is "could not tell".
+    pub fn posture(id: &str, fact: Result<String, Unknown>, gives_up: Option<&str>) -> Self {
+        let found = known(&fact, |text| {
+            (State::when(gives_up.is_none()), text.to_owned())
+        });
+        let cost = gives_up.unwrap_or("code of files that nobody signed, in trusted processes");
+        Self::new(Group::Posture, format!("posture.{id}"), found, cost).or_else(Colour::Yellow)
+    }
+
     pub(crate) fn required(self) -> Self {
         Self {
             required: true,

@@ -37,7 +37,10 @@ const STEPS: &[(&str, Action)] = &[
         refused(guest, "execsnoop-libbpf")
     }),
     ("and opensnoop", |guest| refused(guest, "opensnoop-libbpf")),
-    ("execsnoop is signed", |guest| sign(guest, EXECSNOOP)),
+    (
+        "execsnoop is signed, and the libraries that it maps",
+        |guest| sign(guest, EXECSNOOP),
+    ),
     ("it works again", |guest| {
         traces(guest, Loader::Execsnoop, "execsnoop-libbpf")
     }),
@@ -136,6 +139,7 @@ const STEPS: &[(&str, Action)] = &[
             let output = guest.run(&[
                 "bpftrust",
                 "sign",
+                "--with-libraries",
                 "--key",
                 private,
                 "--certificate",
@@ -299,14 +303,15 @@ fn sign(guest: &mut Guest, file: &str) -> Result<String> {
 
 fn sign_as(guest: &mut Guest, file: &str, options: &[&str]) -> Result<String> {
     let keys = ["--key", PRIVATE, "--certificate", CERTIFICATE];
-    let words = [&["bpftrust", "sign"], &keys[..], options, &[file]].concat();
+    let sign = ["bpftrust", "sign", "--with-libraries"];
+    let words = [&sign[..], &keys, options, &[file]].concat();
     let said = guest.run(&words)?.success()?;
     let shown: String = options
         .iter()
         .map(|option| format!(" {}", short(option)))
         .collect();
     Ok(format!(
-        "$ bpftrust sign --key key.pem --certificate certificate.pem{shown} {}\n{said}",
+        "$ bpftrust sign --with-libraries --key key.pem --certificate certificate.pem{shown} {}\n{said}",
         short(file)
     ))
 }

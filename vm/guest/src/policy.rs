@@ -3,7 +3,8 @@
 
 use crate::envelope::Envelope;
 use crate::fixture::{
-    self, ACME, ACME_NEXT, ANY_COMMAND, Events, GLOBEX, Key, UNSIGNED, expect_refused, words,
+    self, ACME, ACME_NEXT, ANY_COMMAND, ANY_LIBRARIES, Events, GLOBEX, Key, UNSIGNED,
+    expect_refused, words,
 };
 use crate::guest::Guest;
 use crate::process::{Background, Output, Program};
@@ -37,12 +38,18 @@ pub fn publisher(name: &str, keys: &[Key]) -> String {
 
 /// The policy that trusts [`ACME`] and nobody else, and says this besides.
 pub fn acme(more: &str) -> String {
-    format!("{}{more}", publisher("acme", &[ACME]))
+    format!("{ANY_LIBRARIES}{}{more}", publisher("acme", &[ACME]))
 }
 
-/// Writes a policy and asks for it to take effect.
+/// Writes a policy and asks for it to take effect. If it says nothing of
+/// libraries, they may be any.
 pub fn try_apply(guest: &Guest, policy: &str) -> Result<Output> {
-    let path = guest.write("policy.toml", policy)?;
+    let libraries = if policy.contains("libraries =") {
+        ""
+    } else {
+        ANY_LIBRARIES
+    };
+    let path = guest.write("policy.toml", format!("{libraries}{policy}"))?;
     let path = path.to_str().context("a path of ASCII")?;
     guest.run(&["bpftrust", "policy", "apply", path])
 }

@@ -19,6 +19,8 @@
 //! until FILE, touch FILE, say TEXT, sleep MS
 //! anonymous-code, late-code, patched-code, personality
 //!                        memory that is code and nobody signed
+//! memfd-code, shared-code, file-code FILE, dlopen FILE
+//!                        code of a file: in memory, System V's, any, a library
 //! exe-file PATH          /proc/self/exe becomes PATH
 //! filter KIND            a seccomp filter, see `filter::install`
 //! traceme                its parent may trace it
@@ -146,7 +148,8 @@ fn act<'a>(action: &str, rest: &'a [&'a str]) -> Result<&'a [&'a str], Misuse> {
             tell(&format!("{action} {path}"), Err(error));
             Ok(&[])
         }
-        "anonymous-code" | "late-code" | "patched-code" | "personality" | "traceme" | "wait" => {
+        "anonymous-code" | "late-code" | "patched-code" | "personality" | "memfd-code"
+        | "shared-code" | "traceme" | "wait" => {
             tell(action, alone(action));
             Ok(rest)
         }
@@ -308,6 +311,13 @@ fn alone(action: &str) -> io::Result<()> {
         "anonymous-code" => sys::anonymous_code(),
         "late-code" => sys::late_code(),
         "patched-code" => sys::patched_code(&fs::File::open("/proc/self/exe")?),
+        "memfd-code" => {
+            let flags = rustix::fs::MemfdFlags::CLOEXEC;
+            let mut memory = fs::File::from(rustix::fs::memfd_create("code", flags)?);
+            memory.write_all(&[0xc3; 4096])?;
+            sys::file_as_code(&memory)
+        }
+        "shared-code" => sys::shared_memory_as_code(),
         "personality" => sys::memory_as_code_by_personality(),
         "wait" => sys::Child::new(BESIDE.load(Ordering::Relaxed)).wait(),
         _ => sys::trace_me(),
@@ -324,6 +334,10 @@ fn with(action: &str, argument: &str) -> Result<io::Result<()>, Misuse> {
             std::thread::sleep(Duration::from_millis(number(argument)?));
             Ok(())
         }
+        "file-code" => fs::File::open(argument).and_then(|file| sys::file_as_code(&file)),
+        "dlopen" => CString::new(argument)
+            .map_err(io::Error::from)
+            .and_then(|path| sys::open_library(&path)),
         "filter" => match filter::install(argument) {
             Some(result) => result,
             None => return Err(Misuse(format!("no filter is called {argument:?}"))),

@@ -27,6 +27,8 @@ pub const GROUPS: &[&Group] = &[
     &tests::cache::GROUP,
     &tests::launch::GROUP,
     &tests::process::GROUP,
+    &tests::library::GROUP,
+    &tests::library_rule::GROUP,
     &tests::reach::GROUP,
     &tests::grant::GROUP,
     &tests::ability::GROUP,

@@ -19,6 +19,8 @@ pub mod grant;
 pub mod handover;
 pub mod keys;
 pub mod launch;
+pub mod library;
+pub mod library_rule;
 pub mod machine;
 pub mod many;
 pub mod owner;

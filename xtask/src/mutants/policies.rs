@@ -42,8 +42,8 @@ pub const RULES: &[Rule] = &[
     (
         "a key that is gone keeps its loaders",
         "entitle.h",
-        "\tif (!key)\n\t\treturn BT_REASON_UNKNOWN_KEY;\n",
-        "\tif (!key)\n\t\treturn BT_REASON_NONE;\n",
+        "\tif (!key)\n\t\treturn BT_REASON_UNKNOWN_KEY;\n\tif (key->refused || ",
+        "\tif (!key)\n\t\treturn BT_REASON_NONE;\n\tif (key->refused || ",
         "change::a_key_that_goes_ends_trust",
     ),
     (
@@ -56,8 +56,8 @@ pub const RULES: &[Rule] = &[
     (
         "rights outlive their policy",
         "entitle.h",
-        "\t\tif (*(volatile u64 *)&image->generation == generation) {",
-        "\t\tif (*(volatile u64 *)&image->generation) {",
+        "\treturn *(volatile u64 *)&image->generation == generation &&\n",
+        "\treturn *(volatile u64 *)&image->generation &&\n",
         "change::a_lower_ceiling_takes_the_right_alone",
     ),
     (

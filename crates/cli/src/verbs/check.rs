@@ -2,7 +2,9 @@
 
 use std::fmt::Write as _;
 use std::os::fd::BorrowedFd;
+use std::path::Path;
 
+use bpftrust_guard::{POLICY, Policy};
 use bpftrust_host::{Answer, Colour, Facts, Group, Root, Row, State, Unknown, evaluate};
 
 use crate::cli::CheckArgs;
@@ -10,7 +12,8 @@ use crate::output::{self, Outcome, escape_bytes};
 
 pub fn run(args: &CheckArgs) -> anyhow::Result<Outcome> {
     let facts = Facts::probe(&Root::host(), &args.paths, &has_verity);
-    let rows = evaluate(&facts);
+    let mut rows = evaluate(&facts);
+    rows.extend(libraries());
     if args.json {
         output::print_json(&rows);
     } else {
@@ -22,6 +25,20 @@ pub fn run(args: &CheckArgs) -> anyhow::Result<Outcome> {
         Answer::No => Outcome::No,
         Answer::Unknown => Outcome::Unknown,
     })
+}
+
+/// What this host's policy file asks of libraries, if there is one.
+fn libraries() -> Option<Row> {
+    let path = Path::new(POLICY);
+    let (fact, gives_up) = match Policy::load(path) {
+        Ok(Policy { libraries, .. }) => (
+            Ok(format!("{libraries}: {}", libraries.rule())),
+            libraries.gives_up(),
+        ),
+        Err(_) if path.try_exists().is_ok_and(|exists| !exists) => return None,
+        Err(error) => (Err(Unknown(error.to_string())), None),
+    };
+    Some(Row::posture("libraries", fact, gives_up))
 }
 
 /// Asks for the digest of a file: a file system with fs-verity answers, if only

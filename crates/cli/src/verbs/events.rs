@@ -89,6 +89,7 @@ struct Line<'a> {
     tid: u32,
     uid: u32,
     target: Option<u32>,
+    file: Option<String>,
     comm: String,
     executable: String,
     digest: Option<String>,
@@ -111,6 +112,7 @@ impl<'a> Line<'a> {
             tid: event.tid,
             uid: event.uid,
             target: event.target,
+            file: event.file.as_deref().map(escape_bytes),
             comm: escape_bytes(&event.comm),
             executable: escape_bytes(&event.executable),
             digest: event.digest.as_ref().map(ToString::to_string),
@@ -141,6 +143,9 @@ fn text(event: &Event, publishers: &Publishers) -> String {
     }
     if let Some(target) = event.target {
         write!(line, " of {target}").expect("writing to a string");
+    }
+    if let Some(file) = &event.file {
+        write!(line, " by {}", escape_bytes(file)).expect("writing to a string");
     }
     write!(
         line,

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, anyhow, ensure};
-use bpftrust_guard::{Denial, Entitlement, Keys, Policy, Publisher, Signed, Vocabulary};
+use bpftrust_guard::{Denial, Entitlement, Keys, Libraries, Policy, Publisher, Signed, Vocabulary};
 use bpftrust_signature::{
     Certificate, FileSignature, Grant, KeyHint, Kind, Reason, Refusal, Statement, verify,
 };
@@ -20,6 +20,7 @@ use crate::output::{self, Outcome, escaped};
 use crate::rights::{end, end_as_json, moment, rights_as_json};
 use crate::target::Target;
 use crate::verbs::install::parse_signature;
+use crate::verbs::policy::libraries;
 
 pub fn run(args: &ExplainArgs) -> anyhow::Result<Outcome> {
     ensure!(
@@ -65,6 +66,8 @@ struct Answer {
     /// Whose key signed it; only if the signature is good.
     signer: Option<(String, KeyHint)>,
     grant: Option<Grant>,
+    /// What the policy asks of files that it maps.
+    libraries: Libraries,
     verdict: Verdict,
 }
 
@@ -120,7 +123,10 @@ impl Judge {
 
     fn explain(&self, path: &Path, detached: Option<&Path>) -> anyhow::Result<Answer> {
         let target = Target::open(path)?;
-        let mut answer = Answer::default();
+        let mut answer = Answer {
+            libraries: self.policy.libraries,
+            ..Answer::default()
+        };
         let signature = match (detached, target.xattr()?) {
             (Some(detached), _) => parse_signature(read_regular(detached)?, &self.certificates),
             (None, Some(value)) => FileSignature::parse(&value).map_err(Refusal::from),
@@ -244,6 +250,8 @@ impl Answer {
                 for kind in Vocabulary::ALL {
                     text.push_str(&self.right(kind, entitlement));
                 }
+                let rule = libraries(self.libraries);
+                text.push_str(&format!("  {:<10} {rule}\n", "libraries"));
             }
         }
         text
@@ -305,6 +313,7 @@ impl Answer {
             }
             Verdict::Trusted(entitlement) => {
                 put("basis", json!(self.basis()));
+                put("libraries", json!(self.libraries.name()));
                 for (key, rights) in [
                     ("rights", &entitlement.rights),
                     ("cut_by_publisher", &entitlement.cut_by_publisher),

@@ -6,7 +6,9 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use anyhow::anyhow;
-use bpftrust_guard::{Compiled, Image, Keys, Mode, Policy, Publisher, Signer, Status, Vocabulary};
+use bpftrust_guard::{
+    Compiled, Image, Keys, Libraries, Mode, Policy, Publisher, Signer, Status, Vocabulary,
+};
 use bpftrust_signature::{Certificate, Rights};
 use serde_json::{Value, json};
 
@@ -150,6 +152,7 @@ fn as_json(policy: &Policy) -> Value {
         "mode": policy.mode.name(),
         "serial": policy.serial,
         "policy_keys": policy.policy_keys.iter().map(signer_as_json).collect::<Vec<_>>(),
+        "libraries": policy.libraries.name(),
         "ceiling": rights_as_json(&policy.ceiling),
         "default": rights_as_json(&policy.fallback),
         "publishers": policy.publishers.iter().map(publisher_as_json).collect::<Vec<_>>(),
@@ -199,6 +202,7 @@ fn as_text(policy: &Policy) -> String {
         let key = format!("{}  {}", signer.hint, subject(signer));
         line(&mut text, "policy key", &key);
     }
+    line(&mut text, "libraries", &libraries(policy.libraries));
     line(&mut text, "ceiling", &ceiling(&policy.ceiling));
     text.push_str("default, for a signature without a grant:\n");
     for (label, list) in rights_lines(&policy.fallback) {
@@ -248,6 +252,15 @@ const TO_STRING: &str = "writing to a string can't fail";
 
 fn line(text: &mut String, label: &str, value: &str) {
     writeln!(text, "{label:<12} {value}").expect(TO_STRING);
+}
+
+/// What a policy asks of libraries, and what that gives up.
+pub fn libraries(libraries: Libraries) -> String {
+    let cost = match libraries.gives_up() {
+        Some(cost) => format!("; {cost}"),
+        None => String::new(),
+    };
+    format!("{libraries}: {}{cost}", libraries.rule())
 }
 
 /// The kinds of right that a ceiling limits.

@@ -1,5 +1,7 @@
 //! `bpftrust sign`: files, many files, whole directories.
 
+mod libraries;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::{anyhow, bail, ensure};
@@ -34,6 +36,11 @@ pub fn run(args: &SignArgs) -> anyhow::Result<Outcome> {
                 outcome = Outcome::Unknown;
             }
         }
+    }
+    if args.with_libraries {
+        let programs = jobs.iter().filter(|member| maps_libraries(member, args));
+        let programs: Vec<_> = programs.map(|member| &*member.path).collect();
+        outcome = outcome.max(libraries::sign_libraries(&programs, &signer));
     }
     let places = Places::new(args, &jobs)?;
     let mut signed = 0;
@@ -129,15 +136,7 @@ fn sign_member(
     if !args.detached {
         target.require_verity()?;
     }
-    let digest = target.content()?.digest;
-    let signature = sign(signer, &digest, statement)?;
-    // What left the key is checked before it is used: a fault in the key's
-    // hardware, or memory, must not look like success.
-    verify(
-        &signature,
-        &digest,
-        std::slice::from_ref(signer.certificate()),
-    )?;
+    let (signature, digest) = make_signature(&target, statement, signer)?;
     let detached = match places.of(member) {
         None => {
             target.attach(&signature, &digest)?;
@@ -149,6 +148,34 @@ fn sign_member(
         }
     };
     Ok(Some(Done { digest, detached }))
+}
+
+/// A signature over what the file holds now.
+fn make_signature(
+    target: &Target,
+    statement: Option<Statement>,
+    signer: &PemSigner,
+) -> anyhow::Result<(FileSignature, Digest)> {
+    let digest = target.content()?.digest;
+    let signature = sign(signer, &digest, statement)?;
+    // What left the key is checked before it is used: a fault in the key's
+    // hardware, or memory, must not look like success.
+    verify(
+        &signature,
+        &digest,
+        std::slice::from_ref(signer.certificate()),
+    )?;
+    Ok((signature, digest))
+}
+
+/// Is a file to be signed, and its libraries with it? One that was named is; what
+/// is wrong with it is told where it is signed.
+fn maps_libraries(member: &Member, args: &SignArgs) -> bool {
+    match member.open() {
+        Ok(file) if member.inside.is_some() => is_meant(&Target::new(file, &member.path), args),
+        Ok(file) => elf::role(&file).is_some(),
+        Err(_) => false,
+    }
 }
 
 /// Refuses to put an older version in place of a newer one.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
 
-use bpftrust_guard::{Error, Image, Mode, Object, Seal, Status, describe};
+use bpftrust_guard::{Error, Image, Libraries, Mode, Object, Seal, Status, describe};
 use bpftrust_signature::Name;
 use serde_json::{Value, json};
 
@@ -12,6 +12,7 @@ use crate::cli::StatusArgs;
 use crate::guard_advice::explain;
 use crate::output::{Outcome, escape_bytes, print, print_json};
 use crate::rights::{grant_as_json, rights_as_json};
+use crate::verbs::policy::libraries;
 
 pub fn run(args: &StatusArgs) -> anyhow::Result<Outcome> {
     let status = match Status::read() {
@@ -52,6 +53,7 @@ fn as_json(status: &Status) -> Value {
             "boot_time": seal.uptime,
             "lifted_until": seal.lifted_until,
         })),
+        "libraries": status.libraries.map(Libraries::name),
         "policy_since": humantime::format_rfc3339_seconds(status.policy_since).to_string(),
         "events": status.events,
         "lost_events": status.lost_events,
@@ -73,6 +75,8 @@ fn as_json(status: &Status) -> Value {
             "started": humantime::format_rfc3339_seconds(image.started).to_string(),
             "lost_trust": image.lost_trust,
             "adopted": image.adopted,
+            "libraries": image.libraries.map(Libraries::name),
+            "library_keys": image.library_keys.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "digest": image.digest.as_ref().map(ToString::to_string),
             "key": image.key.as_ref().map(ToString::to_string),
             "publisher": image.publisher.as_ref().map(Name::as_str),
@@ -102,6 +106,9 @@ fn as_text(status: &Status) -> String {
     }
     if let Some(seal) = status.seal {
         tell_seal(&mut text, seal, status);
+    }
+    if let Some(rule) = status.libraries {
+        writeln!(text, "libraries {}", libraries(rule)).expect(TO_STRING);
     }
     writeln!(text, "keys that may sign:").expect(TO_STRING);
     for key in status.keys.iter().filter(|key| !key.refused && !key.orders) {

@@ -73,6 +73,7 @@ impl<'a> Reading<'a> {
             mode: text.mode.into(),
             serial: text.serial.0,
             policy_keys,
+            libraries: text.libraries.into(),
             ceiling,
             fallback,
             publishers,

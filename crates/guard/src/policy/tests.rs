@@ -65,7 +65,7 @@ fn a_policy_says_what_is_written() {
     );
     let policy = place
         .load(&format!(
-            "mode = \"audit\"\n[ceiling]\nabilities = [\"children\", \"own-code\"]\n\
+            "mode = \"audit\"\nlibraries = \"verity\"\n[ceiling]\nabilities = [\"children\", \"own-code\"]\n\
              [default]\ncommands = \"all\"\nabilities = [\"children\"]\n\
              [publisher.a]\ncertificates = [\"a.pem\", \"b.pem\"]\nloaders = [\"x\", \"y\", \"x\"]\n\
              bare = \"loader\"\nallow-issuer = false\n[publisher.a.ceiling]\nprograms = [\"tracing\"]\n\
@@ -75,6 +75,7 @@ fn a_policy_says_what_is_written() {
         ))
         .unwrap();
     assert_eq!(policy.mode, Mode::Audit);
+    assert_eq!(policy.libraries, Libraries::Verity);
     assert_eq!(
         describe(&policy.ceiling),
         "programs unlimited; attaches unlimited; maps unlimited; commands unlimited; \
@@ -110,6 +111,7 @@ fn a_policy_says_what_is_written() {
 fn a_short_policy_limits_nothing_and_grants_what_has_a_name() {
     let policy = Place::new().load(A).unwrap();
     assert_eq!(policy.mode, Mode::Enforce);
+    assert_eq!(policy.libraries, Libraries::Signed);
     assert_eq!(policy.ceiling, Rights::UNLIMITED);
     assert_eq!(
         describe(&policy.fallback),
@@ -149,6 +151,10 @@ fn what_makes_no_sense_is_refused_where_it_stands() {
         (
             "mode = \"on\"\n+",
             "p.toml:1:8: unknown variant `on`, expected `enforce` or `audit`",
+        ),
+        (
+            "libraries = \"all\"\n",
+            "p.toml:1:13: unknown variant `all`, expected one of `signed`, `verity`, `any`",
         ),
         (
             "[publisher.c]\n",

@@ -7,7 +7,7 @@ use bpftrust_signature::{KeyHint, Kind};
 use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
-use super::{Policy, Refused, SystemKeyring};
+use super::{Libraries, Policy, Refused, SystemKeyring};
 use crate::Mode;
 use crate::rights_text::RightsText;
 use crate::source::{NameText, VersionText, parsed};
@@ -21,6 +21,8 @@ pub(super) struct PolicyText {
     pub(super) serial: SerialText,
     #[serde(default)]
     pub(super) policy_keys: PolicyKeysText,
+    #[serde(default)]
+    pub(super) libraries: LibrariesText,
     #[serde(default)]
     pub(super) ceiling: RightsText,
     pub(super) default: Option<RightsText>,
@@ -64,6 +66,15 @@ pub(super) struct PolicyKeysText {
     pub(super) certificates: Vec<Spanned<PathBuf>>,
     #[serde(default)]
     pub(super) allow_issuer: bool,
+}
+
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum LibrariesText {
+    #[default]
+    Signed,
+    Verity,
+    Any,
 }
 
 #[derive(Deserialize)]
@@ -143,6 +154,16 @@ impl From<ModeText> for Mode {
         match mode {
             ModeText::Enforce => Self::Enforce,
             ModeText::Audit => Self::Audit,
+        }
+    }
+}
+
+impl From<LibrariesText> for Libraries {
+    fn from(libraries: LibrariesText) -> Self {
+        match libraries {
+            LibrariesText::Signed => Self::Signed,
+            LibrariesText::Verity => Self::Verity,
+            LibrariesText::Any => Self::Any,
         }
     }
 }

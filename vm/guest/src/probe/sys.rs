@@ -156,6 +156,37 @@ pub fn patched_code(file: &File) -> io::Result<()> {
     write_and_make_code(page)
 }
 
+/// Maps a file's first page as code.
+pub fn file_as_code(file: &File) -> io::Result<()> {
+    map(libc::PROT_READ | libc::PROT_EXEC, file.as_raw_fd(), PAGE).map(drop)
+}
+
+/// Attaches System V shared memory as code.
+pub fn shared_memory_as_code() -> io::Result<()> {
+    // SAFETY: a new segment, at an address that the kernel chooses; nothing that
+    // exists is touched.
+    unsafe {
+        let id = libc::shmget(libc::IPC_PRIVATE, PAGE, 0o700);
+        check(id)?;
+        let address = libc::shmat(id, null(), libc::SHM_EXEC);
+        check(libc::shmctl(id, libc::IPC_RMID, null_mut()))?;
+        if address as isize == -1 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
+
+/// Opens a library as a plug-in is, for good.
+pub fn open_library(path: &CStr) -> io::Result<()> {
+    // SAFETY: a string that ends; the tests' libraries do nothing when opened.
+    let handle = unsafe { libc::dlopen(path.as_ptr(), libc::RTLD_NOW) };
+    if handle.is_null() {
+        return Err(io::Error::from_raw_os_error(libc::ELIBBAD));
+    }
+    Ok(())
+}
+
 fn write_and_make_code(page: *mut c_void) -> io::Result<()> {
     // SAFETY: the callers have just mapped this page and nobody else knows it.
     check(unsafe {

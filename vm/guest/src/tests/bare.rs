@@ -3,6 +3,7 @@
 use crate::envelope::{self, Envelope};
 use crate::fixture::{self, ACME, ANY_COMMAND, CONFIGURATION, expect_refused, expect_trusted};
 use crate::guest::Guest;
+use crate::policy::acme;
 use crate::registry::{Group, RunsOn};
 use crate::test;
 use anyhow::{Context, Result, ensure};
@@ -28,7 +29,7 @@ fn enforce_with_bare_loaders(guest: &mut Guest) -> Result<()> {
     fixture::configure(guest)?;
     fs::write(
         format!("{CONFIGURATION}/policy.toml"),
-        "[publisher.acme]\ncertificates = [\"acme.pem\"]\nbare = \"loader\"\n",
+        acme("bare = \"loader\"\n"),
     )
     .context("cannot write the policy")?;
     guest.run(&["bpftrust", "enforce"])?.success()?;

@@ -1,7 +1,9 @@
 //! Another policy takes effect while loaders run: at once, for all of them, and
 //! wholly or not at all.
 
-use crate::fixture::{self, ACME, ACME_NEXT, Events, GLOBEX, Key, expect_trusted, probe, words};
+use crate::fixture::{
+    self, ACME, ACME_NEXT, ANY_LIBRARIES, Events, GLOBEX, Key, expect_trusted, probe, words,
+};
 use crate::grant::Grant;
 use crate::guest::Guest;
 use crate::policy::{
@@ -291,7 +293,8 @@ fn policies_at_once_are_whole(guest: &mut Guest) -> Result<()> {
     let mut programs = Vec::new();
     for (key, name) in files {
         programs.push(loader(guest, name, key, &Grant::ALL.of(name, 0))?);
-        guest.write(&format!("{name}.toml"), publisher(name, &[key]))?;
+        let policy = format!("{ANY_LIBRARIES}{}", publisher(name, &[key]));
+        guest.write(&format!("{name}.toml"), policy)?;
     }
     let mut number = policy_number(guest)?;
     for round in 0..10 {

@@ -104,7 +104,7 @@ fn what_is_no_policy_leaves_the_old_one_in_force(guest: &mut Guest) -> Result<()
     let mut witness = Witness::new(guest)?;
     for (policy, complaint) in [
         ("", "no publisher"),
-        ("[publisher.acme\n", "policy.toml:1:"),
+        ("[publisher.acme\n", "policy.toml:2:"),
         (&*acme("colour = 1\n"), "unknown field"),
         (&format!("mode = \"audit\"\n{}", acme("")), "mode"),
         (
@@ -172,7 +172,7 @@ fn bring(guest: &Guest, who: &str, bytes: &[u8]) -> Result<String> {
 struct Form {
     magic: u32,
     form: u16,
-    reserved: u16,
+    libraries: u16,
     generation: u64,
     counts: [u32; 3],
     audit: u32,
@@ -185,7 +185,7 @@ impl Form {
         Ok(Self {
             magic: 0x4c4f_5042,
             form: 2,
-            reserved: 0,
+            libraries: 0,
             generation: policy_number(guest)? + 1,
             counts: [0; 3],
             audit: 0,
@@ -197,7 +197,7 @@ impl Form {
         let mut bytes = [
             &self.magic.to_le_bytes()[..],
             &self.form.to_le_bytes(),
-            &self.reserved.to_le_bytes(),
+            &self.libraries.to_le_bytes(),
             &self.generation.to_le_bytes(),
         ]
         .concat();
@@ -236,9 +236,9 @@ fn the_kernel_side_takes_no_garbage(guest: &mut Guest) -> Result<()> {
         ),
         ("form", Form { form: 1, ..form()? }.bytes(), "EINVAL"),
         (
-            "reserved",
+            "libraries",
             Form {
-                reserved: 1,
+                libraries: 3,
                 ..form()?
             }
             .bytes(),

@@ -1,7 +1,9 @@
 //! Policies with other keys than RSA, and with many.
 
 use crate::envelope::{self, Envelope};
-use crate::fixture::{self, ANY_COMMAND, CONFIGURATION, STRANGER, expect_refused, expect_trusted};
+use crate::fixture::{
+    self, ANY_COMMAND, ANY_LIBRARIES, CONFIGURATION, STRANGER, expect_refused, expect_trusted,
+};
 use crate::guest::Guest;
 use crate::registry::{Group, RunsOn};
 use crate::test;
@@ -42,7 +44,7 @@ fn enforce_with_many_keys(guest: &mut Guest) -> Result<()> {
         ("rsa-3072".to_owned(), "rsa-3072"),
     ];
     keys.extend((0..MANY).map(|number| (format!("many-{number}"), "p256")));
-    let mut policy = String::new();
+    let mut policy = ANY_LIBRARIES.to_owned();
     for (name, algorithm) in &keys {
         let out = directory(name);
         let words = ["bpftrust", "keygen", "--algorithm", algorithm];

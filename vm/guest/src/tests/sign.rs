@@ -1,6 +1,6 @@
 //! Signing on real fs-verity: wholly or not at all.
 
-use crate::fixture::{self, ACME, ANY_COMMAND, STRANGER};
+use crate::fixture::{self, ACME, ANY_COMMAND, ANY_LIBRARIES, STRANGER};
 use crate::fixture::{expect_refused, expect_trusted, sign, signed_probe};
 use crate::guest::Guest;
 use crate::process::{Output, Program};
@@ -380,7 +380,8 @@ fn what_fsverity_sign_wrote_is_installed_and_counts_where_the_policy_says(
         } else {
             format!("bare = \"{bare}\"\n")
         };
-        let policy = format!("[publisher.acme]\ncertificates = [\"acme.pem\"]\n{line}");
+        let policy =
+            format!("{ANY_LIBRARIES}[publisher.acme]\ncertificates = [\"acme.pem\"]\n{line}");
         guest.write("policy.toml", policy)?;
         guest
             .run(&["bpftrust", "enforce", "--policy", "policy.toml"])?

@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/*
+ * Which files trusted processes may run code from: what the policy asks of
+ * libraries (enum bt_libraries). That is the dynamic linker, too, and whatever
+ * else is mapped as code: no file is a library by itself.
+ *
+ * A file is held against the strictest that it fulfils, not against what the
+ * policy in force asks for: so a stricter one that comes later takes trust from
+ * those alone who map something that it would have refused.
+ */
+#ifndef BPFTRUST_LIBRARY_H
+#define BPFTRUST_LIBRARY_H
+
+/* Keeps @key with those that signed what @image maps; false if there are too
+ * many of them. None is ever taken away. */
+static __always_inline bool add_signer(struct bt_image *image, u64 key)
+{
+	for (u32 i = 0; i < BT_SIGNERS; i++) {
+		u64 found = __sync_val_compare_and_swap(&image->signers[i], 0, key);
+
+		if (!found || found == key)
+			return true;
+	}
+	return false;
+}
+
+static __always_inline bool is_own_executable(const struct bt_image *image,
+					      const struct bt_digest *digest)
+{
+	return digest->algorithm == image->digest.algorithm && digest->size == image->digest.size &&
+	       !__builtin_memcmp(digest->bytes, image->digest.bytes, sizeof(digest->bytes));
+}
+
+static __noinline bool is_refused(u64 generation, const struct bt_digest *digest)
+{
+	struct rule_id id = { .generation = generation };
+
+	return rule(&id, BT_RULE_DIGEST, 0, digest->bytes);
+}
+
+/*
+ * Did a key of the policy sign @file, whose digest is in @scratch, as a library?
+ * The answer is a reason, NONE for yes.
+ */
+static __always_inline u8 judge_signer(struct file *file, struct scratch *scratch,
+				       struct bt_image *image, u64 generation)
+{
+	struct verdict *verdict = &scratch->verdict;
+	u64 key;
+	u8 reason;
+
+	if (is_refused(generation, &scratch->image.digest))
+		return BT_REASON_REVOKED;
+	if (look_for_signature(file) != BT_REASON_NONE)
+		return BT_REASON_UNSIGNED_LIBRARY;
+	judge_file(file, scratch);
+	if (verdict->reason == BT_REASON_REVOKED)
+		return BT_REASON_REVOKED;
+	if (verdict->reason != BT_REASON_NONE || verdict->kind != BT_KIND_LIBRARY)
+		return BT_REASON_UNSIGNED_LIBRARY;
+	__builtin_memcpy(&key, verdict->key, sizeof(key));
+	reason = admit_signer(image, generation, key, &scratch->image.rights);
+	if (reason != BT_REASON_NONE)
+		return reason;
+	return add_signer(image, key) ? BT_REASON_NONE : BT_REASON_RESOURCES;
+}
+
+/* The strictest of enum bt_libraries that a file fulfils, and why no stricter. */
+struct grade {
+	u8 libraries;
+	u8 reason;
+};
+
+static __always_inline struct grade grade_file(struct file *file, struct scratch *scratch,
+					       struct bt_image *image, u64 generation)
+{
+	struct grade grade = { BT_LIBRARIES_SIGNED, BT_REASON_NONE };
+
+	__builtin_memset(&scratch->image.digest, 0, sizeof(scratch->image.digest));
+	measure(file, &scratch->image.digest);
+	if (!scratch->image.digest.size) {
+		grade.libraries = BT_LIBRARIES_ANY;
+		grade.reason = BT_REASON_UNSIGNED_LIBRARY;
+		return grade;
+	}
+	/* Its signature was judged at exec, and is by refresh(). */
+	if (is_own_executable(image, &scratch->image.digest))
+		return grade;
+	grade.reason = judge_signer(file, scratch, image, generation);
+	if (grade.reason == BT_REASON_REVOKED)
+		grade.libraries = BT_LIBRARIES_ANY;
+	else if (grade.reason != BT_REASON_NONE)
+		grade.libraries = BT_LIBRARIES_VERITY;
+	return grade;
+}
+
+/* Its path, or the last part of it, where the xattr was. */
+static __always_inline const void *name_file(struct file *file, struct scratch *scratch)
+{
+	char *name = (char *)scratch->xattr.at;
+
+	if (bpf_path_d_path(&file->f_path, name, BT_FILE_SIZE) < 0)
+		bpf_probe_read_kernel_str(name, BT_FILE_SIZE,
+					  BPF_CORE_READ(file, f_path.dentry, d_name.name));
+	return name;
+}
+
+/* Is that enough for the policy @generation? */
+static __always_inline bool suffices(const struct grade *grade, u64 generation)
+{
+	struct bt_policy *policy = policy_of(generation);
+
+	return policy && grade->libraries <= policy->libraries;
+}
+
+/* Takes @image's trust for a file of this @grade, or remembers that it maps one. */
+static __always_inline void settle(struct bt_image *image, const struct grade *grade,
+				   u64 generation, const void *name)
+{
+	if (suffices(grade, generation))
+		__sync_fetch_and_or(&image->libraries, 1U << grade->libraries);
+	else
+		taint_by(image, grade->reason, name);
+}
+
+/* The image of current if that is trusted. */
+static __noinline struct bt_image *trusted_image(void)
+{
+	struct standing standing = entitled_current();
+
+	return standing.reason == BT_REASON_NONE ? standing.image : NULL;
+}
+
+/*
+ * Code of @file becomes code of @image, current's. This and the above are
+ * functions for the sake of the stack: together they need more than 512 bytes.
+ */
+static __noinline int runs_file(struct file *file, struct bt_image *image)
+{
+	struct grade grade = { BT_LIBRARIES_ANY, BT_REASON_RESOURCES };
+	struct task_struct *current = bpf_get_current_task_btf();
+	struct bt_state *guard = guard_state();
+	struct scratch *scratch;
+	u64 generation;
+
+	if (!guard)
+		return 0;
+	generation = generation_of(guard);
+	scratch = bpf_task_storage_get(&scratches, current, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (!scratch) {
+		settle(image, &grade, generation, NULL);
+		return 0;
+	}
+	for (u32 i = 0; i < JUDGE_TRIES; i++) {
+		grade = grade_file(file, scratch, image, generation);
+		/* The keys and rules of a policy go when another takes effect. */
+		if (generation_of(guard) == generation)
+			break;
+		generation = generation_of(guard);
+	}
+	settle(image, &grade, generation,
+	       suffices(&grade, generation) ? NULL : name_file(file, scratch));
+	bpf_task_storage_delete(&scratches, current);
+	return 0;
+}
+
+#endif
