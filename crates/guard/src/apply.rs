@@ -113,7 +113,6 @@ fn compile(
         audit: (mode == Mode::Audit).into(),
         ceiling: rights(&policy.ceiling),
         fallback: rights(&policy.fallback),
-        ..bt_policy::default()
     };
     let mut bytes = bytes_of(&header).to_vec();
     for publisher in &policy.publishers {
