@@ -290,6 +290,17 @@ fn keyrings_stay(guest: &mut Guest) -> Result<()> {
         .context("no keyring is called bpftrust")?;
     expect_sealed(guest, &format!("keyctl unlink {parent} @u"), "keyring")?;
     rings()?;
+    // One that is being made can be closed.
+    guest
+        .shell(
+            "keyctl session - sh -ec 's=$(keyctl newring bpftrust-new @s); \
+             keyctl restrict_keyring $s; keyctl setperm $s 0x08010000'",
+        )?
+        .success()?;
+    guest.wait_for("the end of a keyring", Duration::from_secs(20), || {
+        let keys = fs::read_to_string("/proc/keys")?;
+        Ok((!keys.contains(" bpftrust-new")).then_some(()))
+    })?;
     expect_enforcing(guest)
 }
 
