@@ -192,6 +192,7 @@ struct key {
 	union key_payload payload;
 	struct assoc_array keys;
 	struct key_restriction *restrict_link;
+	u32 perm;
 };
 
 /* include/crypto/public_key.h */

@@ -25,8 +25,10 @@
 
 #define PARENTS_MAX 4096
 
-/* What the names of our keyrings begin with (crates/guard, apply.rs). */
+/* What the names of our keyrings begin with (crates/guard, apply.rs), and their
+ * permissions once they are closed (crates/host, keyring.rs). */
 #define RING_NAME "bpftrust"
+#define RING_CLOSED 0x08010000
 
 /* The kernel's own objects, by address. Shown to nobody. */
 struct held {
@@ -245,12 +247,12 @@ static __always_inline bool is_anchor(const struct held *held, struct task_struc
 	       BPF_CORE_READ(task, group_leader, start_boottime) == held->started;
 }
 
-/* Sealed, and of our name? Who gives his own that name loses the same. */
+/* Closed, and of our name? Who makes one of his own so loses the same. */
 static __always_inline bool is_held_ring(struct key *key)
 {
 	char name[sizeof(RING_NAME)];
 
-	if (!is_sealed(key))
+	if (BPF_CORE_READ(key, perm) != RING_CLOSED)
 		return false;
 	bpf_probe_read_kernel(name, sizeof(name), BPF_CORE_READ(key, description));
 	return !__builtin_memcmp(name, RING_NAME, sizeof(name) - 1);

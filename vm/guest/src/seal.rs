@@ -56,10 +56,12 @@ pub fn anchor(guest: &Guest) -> Result<u64> {
     pid.with_context(|| format!("no anchor in {status}"))
 }
 
-/// Serials of the keyring of keyrings and of a publisher's.
+/// Serials of our keyrings and keys, by the permissions that nobody else gives.
 pub fn rings() -> Result<Vec<String>> {
     let keys = fs::read_to_string("/proc/keys").context("cannot read the list of keys")?;
-    let ours = keys.lines().filter(|line| line.contains(" bpftrust"));
+    let ours = keys
+        .lines()
+        .filter(|line| line.contains(" 08010000 ") && line.contains(" bpftrust"));
     let serials: Vec<String> = ours
         .filter_map(|line| Some(format!("0x{}", line.split_whitespace().next()?)))
         .collect();

@@ -186,6 +186,13 @@ pub const RULES: &[Rule] = &[
         "seal::keyrings_stay",
     ),
     (
+        "keyrings are held before they are closed",
+        "protect.h",
+        "\tif (BPF_CORE_READ(key, perm) != RING_CLOSED)",
+        "\tif (0)",
+        "seal::keyrings_stay",
+    ),
+    (
         "no exec verifies with a keyring",
         "hooks_protect.h",
         "bpf_task_storage_get(&scratches, bpf_get_current_task_btf(), NULL, 0)",

@@ -65,7 +65,7 @@ pub(super) fn expect_nothing_left(guest: &Guest) -> Result<()> {
     ensure!(!pins.exists(), "{} is still there", pins.display());
     guest.wait_for(
         "the end of programs and keyrings",
-        Duration::from_secs(20),
+        Duration::from_secs(60),
         || {
             let programs = guest.run(&["bpftool", "prog", "list"])?.success()?;
             let keys = fs::read_to_string("/proc/keys")?;

@@ -24,27 +24,27 @@ pub const GROUP: Group = Group {
     setup: Some(seal),
     teardown: None,
     tests: &[
-        test!(status_says_so),
-        test!(pins_stay),
-        test!(nothing_takes_the_place_of_a_pin),
-        test!(their_mount_stays),
-        test!(what_is_above_it_stays),
-        test!(another_namespace_does_not_unmount_it),
-        test!(what_it_is_mounted_on_stays),
-        test!(other_namespaces_let_go_of_it),
-        test!(other_mounts_come_and_go),
-        test!(nothing_is_mounted_over_it),
-        test!(mounts_do_not_move_below_another),
-        test!(keyrings_stay),
-        test!(ftrace_stays_on),
-        test!(the_anchor_is_not_ended),
-        test!(nobody_reaches_into_the_anchor),
-        test!(its_limits_stay),
-        test!(release_is_refused),
-        test!(another_policy_is_refused),
-        test!(another_guard_is_refused),
-        test!(a_cleared_user_keyring_takes_nothing),
-        test!(without_the_anchor_it_still_holds).within(120),
+        test!(status_says_so).within(240),
+        test!(pins_stay).within(240),
+        test!(nothing_takes_the_place_of_a_pin).within(240),
+        test!(their_mount_stays).within(240),
+        test!(what_is_above_it_stays).within(240),
+        test!(another_namespace_does_not_unmount_it).within(240),
+        test!(what_it_is_mounted_on_stays).within(240),
+        test!(other_namespaces_let_go_of_it).within(240),
+        test!(other_mounts_come_and_go).within(240),
+        test!(nothing_is_mounted_over_it).within(240),
+        test!(mounts_do_not_move_below_another).within(240),
+        test!(keyrings_stay).within(240),
+        test!(ftrace_stays_on).within(240),
+        test!(the_anchor_is_not_ended).within(240),
+        test!(nobody_reaches_into_the_anchor).within(240),
+        test!(its_limits_stay).within(240),
+        test!(release_is_refused).within(240),
+        test!(another_policy_is_refused).within(240),
+        test!(another_guard_is_refused).within(240),
+        test!(a_cleared_user_keyring_takes_nothing).within(240),
+        test!(without_the_anchor_it_still_holds).within(240),
     ],
 };
 
@@ -290,6 +290,17 @@ fn keyrings_stay(guest: &mut Guest) -> Result<()> {
         .context("no keyring is called bpftrust")?;
     expect_sealed(guest, &format!("keyctl unlink {parent} @u"), "keyring")?;
     rings()?;
+    // One that is being made can be closed.
+    guest
+        .shell(
+            "keyctl session - sh -ec 's=$(keyctl newring bpftrust-new @s); \
+             keyctl restrict_keyring $s; keyctl setperm $s 0x08010000'",
+        )?
+        .success()?;
+    guest.wait_for("the end of a keyring", Duration::from_secs(20), || {
+        let keys = fs::read_to_string("/proc/keys")?;
+        Ok((!keys.contains(" bpftrust-new")).then_some(()))
+    })?;
     expect_enforcing(guest)
 }
 

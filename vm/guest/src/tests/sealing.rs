@@ -16,8 +16,8 @@ pub const GROUP: Group = Group {
     setup: Some(fixture::configure),
     teardown: Some(stop),
     tests: &[
-        test!(ftrace_stays_on_while_it_decides),
-        test!(it_needs_the_initial_mount_namespace),
+        test!(ftrace_stays_on_while_it_decides).within(180),
+        test!(it_needs_the_initial_mount_namespace).within(180),
         test!(it_leaves_nothing_open),
     ],
 };
