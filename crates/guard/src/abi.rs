@@ -243,13 +243,15 @@ pub(crate) fn command(value: u32) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
-    use bpftrust_signature::{Kind, Statement};
+    use bpftrust_signature::{Kind, Nonce, Order, Statement};
 
     use super::*;
-    use crate::skeleton::types::{bt_kind, bt_statement};
+    use crate::skeleton::types::{bt_kind, bt_order, bt_statement};
 
     // SAFETY: integers without padding, as `Shared` asks for.
     unsafe impl Shared for bt_statement {}
+    // SAFETY: as above.
+    unsafe impl Shared for bt_order {}
 
     #[test]
     fn values_survive_the_way_through_bytes() {
@@ -284,6 +286,32 @@ mod tests {
             assert_eq!(u32::from(statement.kind), number.0);
             assert_eq!(statement.grant_size, 0);
             assert_eq!(statement.reserved, 0);
+        }
+    }
+
+    #[test]
+    fn the_form_of_an_order_is_that_of_abi_h() {
+        let nonce = Nonce([7; Nonce::SIZE]);
+        for (order, kind, until, subject) in [
+            (
+                Order::Policy { digest: [9; 32] },
+                bt_kind::BT_KIND_POLICY,
+                0,
+                [9; 32],
+            ),
+            (
+                Order::Permit { nonce, until: 300 },
+                bt_kind::BT_KIND_PERMIT,
+                300,
+                [7; 32],
+            ),
+        ] {
+            let [raw] = values_of::<bt_order>(&order.to_bytes())[..] else {
+                panic!("{order:?} is not one order");
+            };
+            assert_eq!(u32::from(raw.form), bt_handover::BT_ORDER_FORM.0);
+            assert_eq!(u32::from(raw.kind), kind.0);
+            assert_eq!((raw.until, raw.subject, raw.reserved), (until, subject, 0));
         }
     }
 

@@ -107,7 +107,7 @@ fn an_expired_one_is_refused(guest: &mut Guest) -> Result<()> {
     std::thread::sleep(early);
     let file = permit_of(guest, GOVERNOR, &nonce, 0)?;
     expect_no_permit(guest, &file, "expired")?;
-    let file = permit(guest, GOVERNOR, 20)?;
+    let file = permit(guest, GOVERNOR, 30)?;
     use_permit(guest, &file)?.success()?;
     wait_until_sealed(guest)
 }
@@ -121,7 +121,7 @@ fn that_of_another_boot_is_refused(guest: &mut Guest) -> Result<()> {
         expect_no_permit(guest, &file, "wrong-nonce").context(other)?;
     }
     expect_unsigned_refused(guest)?;
-    let file = permit(guest, GOVERNOR, 20)?;
+    let file = permit(guest, GOVERNOR, 30)?;
     use_permit(guest, &file)?.success()?;
     wait_until_sealed(guest)
 }
@@ -135,7 +135,7 @@ fn only_policy_keys_sign_permits(guest: &mut Guest) -> Result<()> {
 }
 
 fn a_changed_one_is_refused(guest: &mut Guest) -> Result<()> {
-    let good = fs::read(permit(guest, GOVERNOR, 30)?)?;
+    let good = fs::read(permit(guest, GOVERNOR, 60)?)?;
     let hand_over = |bytes: &[u8]| -> Result<String> {
         let file = guest.write("changed", bytes)?;
         probe(&format!("prctl {PERMIT} {}", file.display()))
@@ -177,7 +177,8 @@ fn a_changed_one_is_refused(guest: &mut Guest) -> Result<()> {
         })
         .context(what)?;
     }
-    let said = hand_over(&good)?;
+    // The first may have ended by now.
+    let said = hand_over(&fs::read(permit(guest, GOVERNOR, 30)?)?)?;
     ensure!(said == "EALREADY", "{said}");
     wait_until_sealed(guest)
 }
@@ -189,7 +190,7 @@ fn what_it_let_in_lets_nothing_old_in(guest: &mut Guest) -> Result<()> {
     let old = guest.path("old.policy");
     let signed = sign(guest, GOVERNOR, &text(serial, &[GOVERNOR], ""))?;
     fs::copy(signed, &old).context("cannot keep it")?;
-    use_permit(guest, &permit(guest, GOVERNOR, 20)?)?.success()?;
+    use_permit(guest, &permit(guest, GOVERNOR, 30)?)?.success()?;
     apply_unsigned(guest, 0)?;
     ensure!(next(guest)? == serial + 1, "{}", next(guest)?);
     wait_until_sealed(guest)?;
