@@ -29,6 +29,8 @@ pub struct Status {
     /// Records that could not be made for want of room: each cost a process its
     /// trust, or an untrusted one the name of its reason.
     pub starved: u64,
+    /// Tasks that have a reason of their own and no image.
+    pub reasons: u64,
     /// Refusals (in audit mode: would-be refusals) by reason, without zeros.
     pub refusals: Vec<(&'static str, u64)>,
     /// Number of the policy in force: 1 for that of `enforce`.
@@ -125,6 +127,7 @@ impl Status {
             events: state.events,
             lost_events: state.lost,
             starved: state.starved,
+            reasons: state.reasons,
             refusals: abi::reasons()
                 .iter()
                 .filter_map(|&(number, name)| {

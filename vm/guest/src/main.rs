@@ -6,12 +6,14 @@
 //! - [`guest`], [`process`]: what tests are written with
 //! - [`fixture`]: keys, a policy, the guard that enforces it, its events
 //! - [`grant`], [`policy`]: loaders with grants, and policies that change
+//! - [`asker`]: the smallest program that calls `bpf()`
 //! - [`demo`]: what `make demo` shows
 //! - [`envelope`]: signatures as an attacker makes them
 //! - [`tests`]: the tests, one file per group
 //!
 //! The binary runs on the host as well, for `list`.
 
+mod asker;
 mod cgroup;
 mod demo;
 mod envelope;

@@ -28,6 +28,8 @@ pub mod process;
 pub mod reach;
 pub mod sign;
 pub mod signature;
+pub mod starved;
 pub mod status;
+pub mod storm;
 pub mod table;
 pub mod version;
