@@ -105,7 +105,7 @@ fn check_one(programs: &[Labelled], turn: usize) -> Result<()> {
 
 /// Of the programs each forks every third time.
 fn does_fork(turn: usize, programs: usize) -> bool {
-    (turn / programs) % 3 == 0
+    (turn / programs).is_multiple_of(3)
 }
 
 fn run_all(programs: &[Labelled]) -> Result<()> {
@@ -167,10 +167,10 @@ fn reload(guest: &Guest, done: &AtomicBool) -> Result<usize> {
     let mut generation = policy::status(guest)?["policy"]
         .as_u64()
         .context("a number")?;
-    let mut count = 0;
+    let mut count = 0_usize;
     while !done.load(Ordering::Relaxed) {
         let start = Instant::now();
-        if count % BY_COMMAND == 0 {
+        if count.is_multiple_of(BY_COMMAND) {
             policy::apply(guest, &policy::acme(""))?;
         } else {
             let answer = sys::prctl(PRCTL_POLICY, &next_policy(generation)?);
