@@ -38,8 +38,12 @@ struct kept {
 	struct verdict verdict;
 };
 
-/* A verdict that another policy overtook is computed once more. */
-#define JUDGE_TRIES 2
+/*
+ * A verdict that another policy overtook is computed once more. One takes some
+ * milliseconds, of a task that others may keep waiting; who brings policies
+ * faster than that again and again gets no wrong verdict but RESOURCES.
+ */
+#define JUDGE_TRIES 16
 
 /* A statement with a grant. */
 #define STATEMENT_SIZE (sizeof(struct bt_statement) + sizeof(struct bt_grant))
@@ -405,32 +409,49 @@ static __always_inline u8 look_for_signature(struct file *file)
 	return kept && is_current(kept) ? BT_REASON_NONE : look_for_xattr(file);
 }
 
+/* A verdict that is being computed. */
+struct judging {
+	struct file *file;
+	struct scratch *scratch;
+	struct bt_state *guard;
+	struct kept *kept;
+	u64 generation; /* of the policy that it holds for */
+	u32 changes;
+	bool overtaken;
+};
+
+static int judge_once(u64 index, struct judging *judging)
+{
+	struct kept *kept = judging->kept;
+
+	judging->generation = generation_of(judging->guard);
+	judging->changes = kept ? *(volatile u32 *)&kept->changes : 0;
+	judge_anew(judging->file, judging->scratch, judging->generation);
+	/* The keys of a policy go when another takes effect. */
+	judging->overtaken = generation_of(judging->guard) != judging->generation;
+	return !judging->overtaken;
+}
+
 /* What @file's signature makes of it, into @scratch. */
 static __always_inline void judge_file(struct file *file, struct scratch *scratch)
 {
+	struct judging judging = { .file = file, .scratch = scratch, .guard = guard_state() };
 	struct inode *inode = file->f_inode;
-	struct bt_state *guard = guard_state();
-	u64 generation;
 	struct kept *kept;
-	u32 changes;
 
 	/* Before the xattr is read, or a change in between would go uncounted. */
 	kept = bpf_inode_storage_get(&verdicts, inode, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (kept && recall(kept, &scratch->verdict))
 		return;
 	scratch->verdict.reason = BT_REASON_RESOURCES;
-	if (!guard)
+	if (!judging.guard)
 		return;
-	for (u32 i = 0; i < JUDGE_TRIES; i++) {
-		generation = generation_of(guard);
-		changes = kept ? *(volatile u32 *)&kept->changes : 0;
-		judge_anew(file, scratch, generation);
-		/* The keys of a policy go when another takes effect. */
-		if (generation_of(guard) == generation)
-			break;
-	}
-	if (kept && may_keep(scratch->verdict.reason))
-		keep(kept, &scratch->verdict, generation, changes);
+	judging.kept = kept;
+	bpf_loop(JUDGE_TRIES, judge_once, &judging, 0);
+	if (judging.overtaken)
+		scratch->verdict.reason = BT_REASON_RESOURCES;
+	else if (kept && may_keep(scratch->verdict.reason))
+		keep(kept, &scratch->verdict, judging.generation, judging.changes);
 }
 
 #endif

@@ -31,6 +31,8 @@ pub struct Status {
     /// Records that could not be made for want of room: each cost a process its
     /// trust, or an untrusted one the name of its reason.
     pub starved: u64,
+    /// Tasks that have a reason of their own and no image.
+    pub reasons: u64,
     /// Refusals (in audit mode: would-be refusals) by reason, without zeros.
     pub refusals: Vec<(&'static str, u64)>,
     /// What it asks of libraries; `None` if this version has no name for it.
@@ -156,6 +158,7 @@ impl Status {
             events: state.events,
             lost_events: state.lost,
             starved: state.starved,
+            reasons: state.reasons,
             refusals: abi::reasons()
                 .iter()
                 .filter_map(|&(number, name)| {

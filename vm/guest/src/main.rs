@@ -8,12 +8,14 @@
 //! - [`grant`], [`policy`]: loaders with grants, and policies that change
 //! - [`seal`]: what a sealed guard holds, and what tests require of it
 //! - [`sealed`]: what policy keys sign for a sealed guard
+//! - [`asker`]: the smallest program that calls `bpf()`
 //! - [`demo`]: what `make demo` shows
 //! - [`envelope`]: signatures as an attacker makes them
 //! - [`tests`]: the tests, one file per group
 //!
 //! The binary runs on the host as well, for `list`.
 
+mod asker;
 mod cgroup;
 mod demo;
 mod envelope;

@@ -174,6 +174,11 @@ impl Running {
         })
     }
 
+    /// Ends it.
+    pub fn stop(self) -> Result<()> {
+        self.process.stop().map(drop)
+    }
+
     /// Its process.
     pub fn pid(&self) -> u32 {
         self.process.pid()

@@ -24,6 +24,8 @@ pub const GROUPS: &[&Group] = &[
     &tests::keys::GROUP,
     &tests::table::GROUP,
     &tests::many::GROUP,
+    &tests::storm::GROUP,
+    &tests::starved::GROUP,
     &tests::cache::GROUP,
     &tests::launch::GROUP,
     &tests::process::GROUP,

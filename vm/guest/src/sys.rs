@@ -1,7 +1,8 @@
 //! System calls that tests make and no safe library offers.
 #![allow(
     unsafe_code,
-    reason = "bpf() has no safe wrapper, and tests must be able to call it wrongly"
+    reason = "bpf() has no safe wrapper, and tests must be able to call it wrongly; nor has a prctl() \
+              of our own"
 )]
 
 use std::io;
@@ -34,4 +35,14 @@ pub fn bpf_fd(command: u32, attributes: &mut [u8]) -> io::Result<OwnedFd> {
     let fd = i32::try_from(fd).map_err(io::Error::other)?;
     // SAFETY: the kernel has just made this descriptor, nobody else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Calls `prctl(option, bytes, size)`: how a policy is handed to the guard.
+pub fn prctl(option: i32, bytes: &[u8]) -> io::Result<()> {
+    // SAFETY: the guard only reads, and within the length; an option that it
+    // does not take is one that no kernel knows.
+    match unsafe { libc::prctl(option, bytes.as_ptr(), bytes.len(), 0, 0) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
 }

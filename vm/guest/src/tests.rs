@@ -35,6 +35,8 @@ pub mod sealedpolicy;
 pub mod sealing;
 pub mod sign;
 pub mod signature;
+pub mod starved;
 pub mod status;
+pub mod storm;
 pub mod table;
 pub mod version;

@@ -228,4 +228,32 @@ pub const RULES: &[Rule] = &[
         "\treturn true;",
         "audit::nothing_is_refused_and_the_event_says_what_would_be",
     ),
+    (
+        "an exec without memory has another reason",
+        "hooks_exec.h",
+        "judge_exec(bprm, scratch) : BT_REASON_RESOURCES;",
+        "judge_exec(bprm, scratch) : BT_REASON_NO_SIGNATURE;",
+        "starved::an_exec_without_memory_gives_no_trust",
+    ),
+    (
+        "what can't be recorded is made all the same",
+        "object.h",
+        "\tcount_starved();\n\treturn false;\n",
+        "\tcount_starved();\n\treturn true;\n",
+        "starved::what_can_not_be_recorded_is_not_made",
+    ),
+    (
+        "part of a policy's tables is enough",
+        "apply.h",
+        "\tif (error) {\n\t\tdrop_others(guard->generation);\n\t\treturn error;\n\t}\n",
+        "",
+        "starved::a_policy_without_memory_leaves_the_old_one_in_force",
+    ),
+    (
+        "a verdict that a policy overtook is a refusal",
+        "verdict.h",
+        "#define JUDGE_TRIES 16",
+        "#define JUDGE_TRIES 1",
+        "storm::ten_thousand_execs_across_policies_are_each_judged_alone",
+    ),
 ];

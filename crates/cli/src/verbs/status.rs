@@ -58,6 +58,7 @@ fn as_json(status: &Status) -> Value {
         "events": status.events,
         "lost_events": status.lost_events,
         "starved": status.starved,
+        "reasons": status.reasons,
         "refusals": status.refusals.iter().copied().collect::<std::collections::BTreeMap<_, _>>(),
         "keys": status.keys.iter().map(|key| json!({
             "publisher": (!key.publisher.is_empty()).then_some(&key.publisher),
