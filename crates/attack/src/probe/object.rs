@@ -12,7 +12,7 @@ mod netlink;
 mod program;
 mod socket;
 
-use crate::{Misuse, argument, tell};
+use super::{Misuse, argument, tell};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Mutex;

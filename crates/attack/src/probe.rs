@@ -1,6 +1,6 @@
-//! `bpftrust-probe`: what tests sign, copy and execute. It does what its
-//! arguments say, in order, and prints one line for each: `bpf 11: ok`, or the
-//! error's name instead of `ok`.
+//! What is signed, copied and executed by the guest's tests and by the corpus of
+//! attacks. It does what its arguments say, in order, and prints one line for
+//! each: `bpf 11: ok`, or the error's name instead of `ok`.
 //!
 //! ```text
 //! bpf N                  bpf(N) with attributes of zeros
@@ -60,14 +60,9 @@
 //! path where an action should be is passed over: the kernel puts one there when
 //! it executes the probe as the interpreter of a file.
 
-// A binary's modules would be looked for beside it, among the harness's.
-#[path = "probe/errno.rs"]
 mod errno;
-#[path = "probe/filter.rs"]
 mod filter;
-#[path = "probe/object.rs"]
 mod object;
-#[path = "probe/sys.rs"]
 mod sys;
 
 use rustix::fs::{Mode, OFlags};
@@ -83,12 +78,8 @@ use std::time::{Duration, Instant};
 /// How long `until` and an orphan wait.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-fn main() -> ExitCode {
-    // Its own name may be no text.
-    let words: Vec<String> = std::env::args_os()
-        .skip(1)
-        .map(|word| word.to_string_lossy().into_owned())
-        .collect();
+/// Does what the words say; the exit status is 2 if they make no sense.
+pub fn run(words: &[String]) -> ExitCode {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match act_all(&words) {
         Ok(()) => ExitCode::SUCCESS,
