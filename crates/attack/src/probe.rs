@@ -17,8 +17,11 @@
 //! exec PATH ARG…         and its like (fexec, memfd-exec, tmpfile-exec): the
 //!                        rest of the line is the new program's
 //! until FILE, touch FILE, say TEXT, sleep MS
-//! anonymous-code, late-code, patched-code, personality
+//! anonymous-code, late-code, patched-code, memfd-code, self-mem, personality
 //!                        memory that is code and nobody signed
+//! dlopen PATH            loads a library; mapped INODE: is that file mapped?
+//! into FILE              what it says goes there from now on
+//! bind FROM:TO           mounts FROM over TO, not for other mount namespaces
 //! exe-file PATH          /proc/self/exe becomes PATH
 //! filter KIND            a seccomp filter, see `filter::install`
 //! traceme                its parent may trace it
@@ -29,6 +32,8 @@
 //! chroot DIR, setuid N, limit-processes N, secure, pid, abort
 //! clock SECONDS          sets the wall clock forward, or back
 //! tai SECONDS            sets how far CLOCK_TAI is ahead of it
+//! clear-keyring RING, add-key RING:FILE
+//!                        a keyring by its number, and a certificate in DER
 //! prctl N FILE           prctl(N) with the address of what the file holds and
 //!                        its length in bytes; `-` for an address of nothing
 //!
@@ -49,7 +54,20 @@
 //! perf-attach            by ioctl() on a perf event
 //! socket-attach          by setsockopt() on a socket
 //! xdp-netlink, tc-netlink
-//!                        by netlink on `lo`
+//!                        by netlink on `lo`; xdp-netlink-on leaves it there,
+//!                        xdp-netlink-off takes off what is there
+//!
+//! hold-map TYPE[:NAME], hold-program, hold-link ATTACH
+//!                        holds an object, the one that these are about:
+//! id, inherit, pin PATH, serve SOCKET
+//!                        says its number, or its descriptor, which an exec
+//!                        leaves open; lets others have it
+//! obj-get PATH, map-by-id N, map-named NAME, program-by-id N, link-by-id N,
+//! receive SOCKET, steal PID:FD, adopt FD
+//!                        holds somebody else's
+//! lookup, batch, freeze, map-memory, test-run, perf-attach-held,
+//! socket-attach-held, detach
+//!                        uses it
 //! ```
 //!
 //! A CALL is one that the program makes before it returns: probe-write-user,
@@ -124,7 +142,8 @@ fn act<'a>(action: &str, rest: &'a [&'a str]) -> Result<&'a [&'a str], Misuse> {
             tell(&format!("{action} {path}"), Err(error));
             Ok(&[])
         }
-        "anonymous-code" | "late-code" | "patched-code" | "personality" | "traceme" | "wait" => {
+        "anonymous-code" | "late-code" | "patched-code" | "memfd-code" | "self-mem"
+        | "personality" | "traceme" | "wait" => {
             tell(action, alone(action));
             Ok(rest)
         }
@@ -276,6 +295,8 @@ fn alone(action: &str) -> io::Result<()> {
         "anonymous-code" => sys::anonymous_code(),
         "late-code" => sys::late_code(),
         "patched-code" => sys::patched_code(&fs::File::open("/proc/self/exe")?),
+        "memfd-code" => memfd_code(),
+        "self-mem" => write_own_code(),
         "personality" => sys::memory_as_code_by_personality(),
         "wait" => sys::Child::new(BESIDE.load(Ordering::Relaxed)).wait(),
         _ => sys::trace_me(),
@@ -287,6 +308,20 @@ fn with(action: &str, argument: &str) -> Result<io::Result<()>, Misuse> {
     Ok(match action {
         "bpf" => bpf(number(argument)?),
         "until" => until(Path::new(argument)),
+        "into" => fs::File::create(argument).and_then(|file| Ok(rustix::stdio::dup2_stdout(file)?)),
+        "bind" => bind(argument),
+        "dlopen" => CString::new(argument)
+            .map_err(io::Error::other)
+            .and_then(|path| sys::load_library(&path)),
+        "mapped" => mapped(argument),
+        "clear-keyring" => sys::clear_keyring(number(argument)?),
+        "add-key" => {
+            let Some((ring, file)) = argument.split_once(':') else {
+                return Err(Misuse(format!("{argument:?} is not RING:FILE")));
+            };
+            let ring = number(ring)?;
+            fs::read(file).and_then(|certificate| sys::add_key(ring, &certificate))
+        }
         "touch" => fs::write(argument, ""),
         "sleep" => {
             std::thread::sleep(Duration::from_millis(number(argument)?));
@@ -318,6 +353,54 @@ fn with(action: &str, argument: &str) -> Result<io::Result<()>, Misuse> {
         "tai" => sys::set_tai_offset(number(argument)?),
         _ => return Err(Misuse(format!("cannot {action}"))),
     })
+}
+
+/// Code in a file that nobody but this process knows, and can still write.
+fn memfd_code() -> io::Result<()> {
+    let memory = rustix::fs::memfd_create("memfd", rustix::fs::MemfdFlags::empty())?;
+    let mut memory = fs::File::from(memory);
+    memory.write_all(&[0xc3; 4096])?;
+    sys::file_code(&memory)
+}
+
+/// Writes to the first byte of a function past its protection. It is the byte
+/// that is there already: what counts is that any could be.
+fn write_own_code() -> io::Result<()> {
+    use std::os::unix::fs::FileExt;
+    let memory = fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/proc/self/mem")?;
+    let at = (write_own_code as fn() -> io::Result<()> as usize) as u64;
+    let mut byte = [0];
+    memory.read_exact_at(&mut byte, at)?;
+    memory.write_all_at(&byte, at)
+}
+
+/// `FROM:TO`: FROM takes the place of TO, for who is in the same mount
+/// namespace; first it is kept from all others.
+fn bind(argument: &str) -> io::Result<()> {
+    use rustix::mount::{MountPropagationFlags, mount_bind, mount_change};
+    let (from, to) = argument
+        .split_once(':')
+        .ok_or_else(|| io::Error::other("not FROM:TO"))?;
+    mount_change(
+        "/",
+        MountPropagationFlags::PRIVATE | MountPropagationFlags::REC,
+    )?;
+    Ok(mount_bind(from, to)?)
+}
+
+/// Has this process mapped the file with that inode number?
+fn mapped(inode: &str) -> io::Result<()> {
+    let maps = fs::read_to_string("/proc/self/maps")?;
+    let found = maps
+        .lines()
+        .any(|line| line.split_whitespace().nth(4) == Some(inode));
+    match found {
+        true => Ok(()),
+        false => Err(io::Error::from_raw_os_error(libc::ENOENT)),
+    }
 }
 
 /// `BPF_PROG_GET_NEXT_ID` says ENOENT where no program is: as good.

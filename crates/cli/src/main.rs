@@ -44,6 +44,7 @@ fn run(verb: &Verb) -> anyhow::Result<Outcome> {
         Verb::Release(args) => verbs::release::run(args),
         Verb::Status(args) => verbs::status::run(args),
         Verb::Events(args) => verbs::events::run(args),
+        Verb::Attack(args) => verbs::attack::run(args),
         Verb::Generate(args) => verbs::generate::run(args),
     }
 }

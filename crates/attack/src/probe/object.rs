@@ -5,6 +5,7 @@ mod attach;
 pub mod bpf;
 mod btf;
 mod event;
+mod held;
 mod inner;
 mod instruction;
 mod map;
@@ -12,7 +13,7 @@ mod netlink;
 mod program;
 mod socket;
 
-use super::{Misuse, argument, tell};
+use super::{Misuse, argument, say, tell};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Mutex;
@@ -51,13 +52,75 @@ pub fn act<'a>(action: &str, rest: &'a [&'a str]) -> Option<Result<&'a [&'a str]
             tell(action, with_loaded(|program| attach_alone(action, program)));
             Ok(rest)
         }
+        "hold-map" | "hold-link" | "pin" | "serve" => hold(action, rest),
+        "hold-program" => {
+            tell(action, hold_program());
+            Ok(rest)
+        }
+        "xdp-netlink-on" => {
+            tell(
+                action,
+                with_loaded(|program| netlink::keep_xdp(&program.file)),
+            );
+            Ok(rest)
+        }
         "xdp-netlink-off" => {
             tell(action, netlink::no_xdp());
             Ok(rest)
         }
-        _ => return None,
+        _ => return with_others(action, rest),
     };
     Some(result)
+}
+
+/// Actions on one object, of whoever it is.
+fn with_others<'a>(action: &str, rest: &'a [&'a str]) -> Option<Result<&'a [&'a str], Misuse>> {
+    if let Some(result) = held::act(action) {
+        match result {
+            Ok(Some(number)) => say(&format!("{action}: {number}")),
+            result => tell(action, result.map(drop)),
+        }
+        return Some(Ok(rest));
+    }
+    let (word, after) = rest.split_first()?;
+    let result = held::reach(action, word)?;
+    tell(&format!("{action} {word}"), result);
+    Some(Ok(after))
+}
+
+/// Holds an own object, or gives what is held to others.
+fn hold<'a>(action: &str, rest: &'a [&'a str]) -> Result<&'a [&'a str], Misuse> {
+    let (word, rest) = argument(action, rest)?;
+    let result = match action {
+        "hold-map" => match word.split_once(':') {
+            Some((word, name)) => map::make_named(shape(word)?, name),
+            None => map::make(shape(word)?),
+        }
+        .map(held::hold),
+        "hold-link" => {
+            let way = attach::attach_of(word)
+                .ok_or_else(|| Misuse(format!("no way to attach is called {word:?}")))?;
+            with_loaded(|program| attach::open_link(program, way)).map(held::hold)
+        }
+        "pin" => held::pin(word),
+        _ => held::serve(word),
+    };
+    tell(&format!("{action} {word}"), result);
+    Ok(rest)
+}
+
+/// A program of type perf_event on a clock of the CPU.
+fn attach_to_event(program: &OwnedFd) -> io::Result<()> {
+    let (kind, _) = program::kind_of("perf_event")
+        .ok_or_else(|| io::Error::other("no kind is called perf_event"))?;
+    event::attach(&event::open(kind)?, program)
+}
+
+fn hold_program() -> io::Result<()> {
+    with_loaded(|program| {
+        held::hold(program.file.try_clone()?);
+        Ok(())
+    })
 }
 
 /// What is there of these, with spaces between.
@@ -158,7 +221,7 @@ fn set_loaded(program: Loaded) {
     }
 }
 
-fn with_loaded(act: impl FnOnce(&Loaded) -> io::Result<()>) -> io::Result<()> {
+fn with_loaded<T>(act: impl FnOnce(&Loaded) -> io::Result<T>) -> io::Result<T> {
     let loaded = LOADED.lock();
     match loaded.as_deref() {
         Ok(Some(program)) => act(program),

@@ -6,6 +6,7 @@ use super::netlink::LOOPBACK;
 use super::{Loaded, event};
 use std::fs::{self, File};
 use std::io;
+use std::os::fd::OwnedFd;
 
 /// A way to attach.
 pub struct Attach {
@@ -54,6 +55,11 @@ pub fn attach_of(name: &str) -> Option<&'static Attach> {
 
 /// `BPF_LINK_CREATE`
 pub fn link(program: &Loaded, attach: &Attach) -> io::Result<()> {
+    open_link(program, attach).map(drop)
+}
+
+/// The same, and the link is kept.
+pub fn open_link(program: &Loaded, attach: &Attach) -> io::Result<OwnedFd> {
     /// `XDP_FLAGS_SKB_MODE`
     const GENERIC: u32 = 2;
     let attributes = Attributes::new()
@@ -61,7 +67,7 @@ pub fn link(program: &Loaded, attach: &Attach) -> io::Result<()> {
         .word(8, attach.number);
     let create = |attributes: Attributes<'_>| {
         let mut attributes = attributes;
-        bpf::open(bpf::LINK_CREATE, &mut attributes).map(drop)
+        bpf::open(bpf::LINK_CREATE, &mut attributes)
     };
     match attach.to {
         To::Target => create(attributes),

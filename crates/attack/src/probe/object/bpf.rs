@@ -10,13 +10,24 @@ use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
 /// Commands of `enum bpf_cmd`.
 pub const MAP_CREATE: u32 = 0;
+pub const MAP_LOOKUP_ELEM: u32 = 1;
 pub const MAP_UPDATE_ELEM: u32 = 2;
 pub const PROG_LOAD: u32 = 5;
+pub const OBJ_PIN: u32 = 6;
+pub const OBJ_GET: u32 = 7;
 pub const PROG_ATTACH: u32 = 8;
 pub const PROG_TEST_RUN: u32 = 10;
+pub const MAP_GET_NEXT_ID: u32 = 12;
+pub const PROG_GET_FD_BY_ID: u32 = 13;
+pub const MAP_GET_FD_BY_ID: u32 = 14;
+pub const OBJ_GET_INFO_BY_FD: u32 = 15;
 pub const RAW_TRACEPOINT_OPEN: u32 = 17;
 pub const BTF_LOAD: u32 = 18;
+pub const MAP_FREEZE: u32 = 22;
+pub const MAP_LOOKUP_BATCH: u32 = 24;
 pub const LINK_CREATE: u32 = 28;
+pub const LINK_GET_FD_BY_ID: u32 = 30;
+pub const LINK_DETACH: u32 = 34;
 
 /// Bytes of attributes: more than any field in use needs. Kernels take zeros
 /// beyond what they know.
@@ -46,6 +57,13 @@ impl<'a> Attributes<'a> {
     /// A descriptor of what stays open as long.
     pub fn file(self, at: usize, file: &'a impl AsFd) -> Self {
         self.word(at, file.as_fd().as_raw_fd().cast_unsigned())
+    }
+
+    /// The beginning of a text, in a field of `BPF_OBJ_NAME_LEN` bytes.
+    pub fn text(mut self, at: usize, text: &str) -> Self {
+        let text = &text.as_bytes()[..text.len().min(15)];
+        self.bytes[at..at + text.len()].copy_from_slice(text);
+        self
     }
 
     /// The address of what the kernel reads.
