@@ -15,6 +15,9 @@ const ENVELOPE: usize = 24;
 const STATEMENT_SIZE: usize = 6;
 const SIGNATURE_SIZE: usize = 8;
 
+/// Where the newer one of two statements is kept.
+const NEWER: &str = "newer.kept";
+
 /// The xattr of a file.
 pub fn read(file: &Path) -> Result<Vec<u8>> {
     let mut value = vec![0; 64 * 1024];
@@ -43,11 +46,19 @@ fn kept(file: &Path) -> PathBuf {
 /// executed by then.
 pub fn put_back_older(lab: &Lab) -> Result<()> {
     let file = lab.path("older");
-    let (newer, older) = (read(&file)?, fs::read(kept(&file))?);
-    if newer != older {
-        lab.act("older", crate::attack::CALL, None)?;
+    let newer = lab.path(NEWER);
+    if !newer.exists() {
+        fs::write(&newer, read(&file)?).context("keeping a signature")?;
     }
-    write(&file, &older)
+    write(
+        &file,
+        &fs::read(&newer).context("reading a kept signature")?,
+    )?;
+    lab.act("older", crate::attack::CALL, None)?;
+    write(
+        &file,
+        &fs::read(kept(&file)).context("reading a kept signature")?,
+    )
 }
 
 /// Gives `forged` a signature that is made of its own.

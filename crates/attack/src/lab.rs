@@ -76,8 +76,6 @@ pub struct Lab {
     dir: PathBuf,
     bpftrust: PathBuf,
     runs: Cell<usize>,
-    /// The newest event that was read.
-    last_event: u64,
     /// What stands for what in actions.
     words: Vec<(&'static str, String)>,
     enforces: bool,
@@ -102,7 +100,6 @@ impl Lab {
             dir,
             bpftrust: arguments.bpftrust.clone(),
             runs: Cell::new(0),
-            last_event: 0,
             enforces: false,
         };
         lab.require_no_guard()?;
@@ -224,7 +221,8 @@ impl Lab {
             out,
         };
         let said = victim.wait_until(|said| said.lines().any(|line| line == "ready"))?;
-        let refused = said.lines().find(|line| {
+        let first = said.lines().take_while(|line| *line != "ready");
+        let refused = first.into_iter().find(|line| {
             line.rsplit_once(": ")
                 .is_some_and(|(_, answer)| answer.starts_with('E'))
         });
@@ -258,8 +256,7 @@ impl Lab {
         let policy = policy.to_str().context("a path of ASCII")?;
         self.tool_must(&["enforce", "--policy", policy])?;
         self.enforces = true;
-        self.last_event = 0;
-        self.events().map(drop)
+        Ok(())
     }
 
     /// It ends, if there is any.
@@ -269,32 +266,25 @@ impl Lab {
         Ok(())
     }
 
-    /// What has happened since this was called before.
-    pub fn events(&mut self) -> Result<Vec<Value>> {
-        let lines = self.tool(&["events", "--json"])?.stdout;
-        let mut events = Vec::new();
-        for line in lines.lines() {
-            let event: Value =
-                serde_json::from_str(line).with_context(|| format!("an event: {line}"))?;
-            // One without a number says how many are lost.
-            if event["sequence"]
-                .as_u64()
-                .is_some_and(|n| n > self.last_event)
-            {
-                events.push(event);
-            }
-        }
-        if let Some(last) = events.last().and_then(|event| event["sequence"].as_u64()) {
-            self.last_event = last;
-        }
-        Ok(events)
+    /// All that the history of this enforcement still has.
+    pub fn events(&self) -> Result<Vec<Value>> {
+        let lines = self.tool_must(&["events", "--json"])?;
+        let parse = |line: &str| {
+            serde_json::from_str(line).with_context(|| format!("reading the event {line}"))
+        };
+        lines.lines().map(parse).collect()
     }
 
-    /// Does the policy still refuse, and know that it does?
-    pub fn is_whole(&self) -> Result<bool> {
+    /// Enforces anew, if the policy does not refuse any more, or does not know
+    /// that it does.
+    pub fn be_whole(&mut self) -> Result<()> {
         let status = self.tool(&["status"])?.status;
         let answer = self.act(loaders::UNSIGNED, crate::attack::CALL, None)?;
-        Ok(status.is_some_and(|status| status.success()) && !answer.worked)
+        if status.is_some_and(|status| status.success()) && !answer.worked {
+            return Ok(());
+        }
+        self.release()?;
+        self.enforce().context("enforcing again after an attack")
     }
 }
 

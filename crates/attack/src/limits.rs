@@ -118,7 +118,7 @@ pub const UNTRIED: &[Untried] = &[
     Untried {
         number: "26",
         what: "memory and tables used up",
-        why: "the guest's tests do; as an attack it would take the machine with it",
+        why: "it would take the machine with it",
     },
     Untried {
         number: "30",

@@ -201,9 +201,9 @@ fn core_pattern(lab: &mut Lab) -> Result<Said> {
     crashed?;
     Ok(Said {
         worked: text.trim_end().ends_with(": ok"),
-        text: match text.trim_end() {
-            "" => "the kernel started nothing".to_owned(),
-            text => text.to_owned(),
+        text: match text.lines().last() {
+            None => "the kernel started nothing".to_owned(),
+            Some(line) => line.to_owned(),
         },
     })
 }
