@@ -80,6 +80,7 @@
 
 mod errno;
 mod filter;
+mod keyring;
 mod object;
 mod sys;
 
@@ -314,13 +315,13 @@ fn with(action: &str, argument: &str) -> Result<io::Result<()>, Misuse> {
             .map_err(io::Error::other)
             .and_then(|path| sys::load_library(&path)),
         "mapped" => mapped(argument),
-        "clear-keyring" => sys::clear_keyring(number(argument)?),
+        "clear-keyring" => keyring::clear(number(argument)?),
         "add-key" => {
             let Some((ring, file)) = argument.split_once(':') else {
                 return Err(Misuse(format!("{argument:?} is not RING:FILE")));
             };
             let ring = number(ring)?;
-            fs::read(file).and_then(|certificate| sys::add_key(ring, &certificate))
+            fs::read(file).and_then(|certificate| keyring::add(ring, &certificate))
         }
         "touch" => fs::write(argument, ""),
         "sleep" => {

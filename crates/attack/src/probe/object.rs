@@ -12,6 +12,7 @@ mod map;
 mod netlink;
 mod program;
 mod socket;
+mod sys;
 
 use super::{Misuse, argument, say, tell};
 use std::io;

@@ -13,10 +13,10 @@ use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::ptr::{null, null_mut};
 
-const PAGE: usize = 4096;
+pub const PAGE: usize = 4096;
 
 /// What a system call that returns -1 on error says.
-fn check(result: impl Into<i64>) -> io::Result<i64> {
+pub fn check(result: impl Into<i64>) -> io::Result<i64> {
     match result.into() {
         -1 => Err(io::Error::last_os_error()),
         value => Ok(value),
@@ -175,56 +175,6 @@ pub fn memory_as_code_by_personality() -> io::Result<()> {
 /// Maps a file's first page as code.
 pub fn file_code(file: &File) -> io::Result<()> {
     map(libc::PROT_READ | libc::PROT_EXEC, file.as_raw_fd(), PAGE).map(drop)
-}
-
-/// Maps a page of an object together with whoever else has it mapped.
-pub fn map_shared(object: &impl AsRawFd) -> io::Result<()> {
-    // SAFETY: at an address of the kernel's choice: no memory in use changes.
-    let at = unsafe {
-        libc::mmap(
-            null_mut(),
-            PAGE,
-            libc::PROT_READ | libc::PROT_WRITE,
-            libc::MAP_SHARED,
-            object.as_raw_fd(),
-            0,
-        )
-    };
-    match at {
-        libc::MAP_FAILED => Err(io::Error::last_os_error()),
-        _ => Ok(()),
-    }
-}
-
-/// A descriptor that was open when this process was executed.
-pub fn inherited(fd: c_int) -> io::Result<OwnedFd> {
-    // SAFETY: no memory is involved; the copy is nobody else's.
-    let copy = check(unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 0) })?;
-    // SAFETY: the kernel has just made it.
-    Ok(unsafe { OwnedFd::from_raw_fd(copy as c_int) })
-}
-
-/// Takes everything out of a keyring.
-pub fn clear_keyring(ring: i32) -> io::Result<()> {
-    // SAFETY: no memory is involved.
-    check(unsafe { libc::syscall(libc::SYS_keyctl, libc::KEYCTL_CLEAR, ring) }).map(drop)
-}
-
-/// Puts a certificate into a keyring.
-pub fn add_key(ring: i32, certificate: &[u8]) -> io::Result<()> {
-    // SAFETY: a NUL-terminated type, no description, and as many bytes as are
-    // said.
-    check(unsafe {
-        libc::syscall(
-            libc::SYS_add_key,
-            c"asymmetric".as_ptr(),
-            null::<c_char>(),
-            certificate.as_ptr(),
-            certificate.len(),
-            ring,
-        )
-    })
-    .map(drop)
 }
 
 /// Loads a shared library into this process.

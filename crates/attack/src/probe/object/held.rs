@@ -1,8 +1,8 @@
 //! One object that is held open: an own one that others are to reach for, or
 //! somebody else's that was reached.
 
-use super::super::sys;
 use super::bpf::{self, Attributes};
+use super::sys;
 use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
