@@ -284,7 +284,25 @@ impl Lab {
             return Ok(());
         }
         self.release()?;
+        self.wait_until_open()?;
         self.enforce().context("enforcing again after an attack")
+    }
+
+    /// The kernel lets go of links that nothing holds some time later.
+    fn wait_until_open(&self) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let said = self.act(loaders::UNSIGNED, crate::attack::CALL, None)?;
+            if said.worked {
+                return Ok(());
+            }
+            ensure!(
+                Instant::now() < deadline,
+                "bpf() is still refused after an attack that took the policy down: {}",
+                said.text
+            );
+            std::thread::sleep(Duration::from_millis(100));
+        }
     }
 }
 
