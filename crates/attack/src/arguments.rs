@@ -24,8 +24,7 @@ pub struct Arguments {
     pub numbers: Vec<String>,
 }
 
-/// What follows the word `act`, if this run is to act and not to judge. The
-/// kernel puts a script's path before it or behind it.
+/// What follows the word `act`, if this run is to act and not to judge.
 pub fn actions(words: &[String]) -> Option<&[String]> {
     match words {
         [act, rest @ ..] if act == "act" => Some(rest),

@@ -75,10 +75,9 @@ pub fn make(lab: &Lab) -> Result<Vec<(&'static str, String)>> {
 }
 
 fn make_policies(lab: &Lab) -> Result<()> {
-    let former = make_key(lab, "former", "rsa-2048")?;
-    make_key(lab, "acme", "rsa-2048")?;
-    // In no policy that is enforced: the kernel need not know its algorithm.
-    make_key(lab, "stranger", "rsa-2048")?;
+    let former = make_key(lab, "former")?;
+    make_key(lab, "acme")?;
+    make_key(lab, "stranger")?;
     let publisher = |name: &str| {
         let certificate = lab.path(&format!("{name}/certificate.pem"));
         format!("[publisher.{name}]\ncertificates = [{certificate:?}]\n")
@@ -94,18 +93,12 @@ fn make_policies(lab: &Lab) -> Result<()> {
 }
 
 /// Makes a key, and returns what policies call it.
-fn make_key(lab: &Lab, name: &str, algorithm: &str) -> Result<String> {
+fn make_key(lab: &Lab, name: &str) -> Result<String> {
     let dir = lab.path(name);
     let dir = dir.to_str().context("a path of ASCII")?;
-    let words = [
-        "keygen",
-        "--algorithm",
-        algorithm,
-        "--name",
-        name,
-        "--out",
-        dir,
-    ];
+    // No kernel needs a module for these.
+    let kind = ["keygen", "--algorithm", "rsa-2048"];
+    let words = [&kind[..], &["--name", name, "--out", dir]].concat();
     let said = lab.tool_must(&words)?;
     let (_, rest) = said.split_once("of key ").context("keygen named no key")?;
     let hint = rest.split(',').next().context("keygen named no key")?;
