@@ -22,7 +22,7 @@ pub const GROUP: Group = Group {
         test!(the_table_has_nothing_that_is_refused).within(RUN),
         test!(nothing_is_left_behind).within(RUN),
         test!(a_machine_that_is_not_for_testing_is_left_alone),
-        test!(a_policy_that_is_enforced_is_left_alone),
+        test!(a_policy_that_is_enforced_is_left_alone).within(180),
         test!(unknown_numbers_are_an_error),
     ],
 };
