@@ -288,21 +288,20 @@ impl Lab {
         self.enforce().context("enforcing again after an attack")
     }
 
-    /// The kernel lets go of links that nothing holds some time later.
+    /// The kernel lets go of links that nothing holds some time later, and of each
+    /// hook's on its own.
     fn wait_until_open(&self) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
-        loop {
-            let said = self.act(loaders::UNSIGNED, crate::attack::CALL, None)?;
-            if said.worked {
-                return Ok(());
+        for call in [crate::attack::CALL, "map array", "load socket_filter"] {
+            while !self.act(loaders::UNSIGNED, call, None)?.worked {
+                ensure!(
+                    Instant::now() < deadline,
+                    "bpf() is still refused after an attack that took the policy down: {call}"
+                );
+                std::thread::sleep(Duration::from_millis(100));
             }
-            ensure!(
-                Instant::now() < deadline,
-                "bpf() is still refused after an attack that took the policy down: {}",
-                said.text
-            );
-            std::thread::sleep(Duration::from_millis(100));
         }
+        Ok(())
     }
 }
 
