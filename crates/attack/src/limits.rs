@@ -101,8 +101,8 @@ pub struct Untried {
 /// By the numbers of the project's list.
 pub const UNTRIED: &[Untried] = &[
     Untried {
-        number: "14",
-        what: "io_uring on behalf of a trusted process",
+        number: "14, 15",
+        what: "io_uring on behalf of a trusted process, and descriptors passed by it",
         why: "nothing here speaks io_uring",
     },
     Untried {
