@@ -247,12 +247,13 @@ impl Payload {
     fn build(arguments: &Arguments) -> Result<Self> {
         let mut packages = vec!["bpftrust-guest"];
         if !arguments.bare {
-            packages.push("bpftrust");
+            packages.extend(["bpftrust", "bpftrust-attack"]);
         }
         let binaries = workspace::build(&packages)?;
         let mut extras = vec![binary(&binaries, "bpftrust-probe")];
         if !arguments.bare {
             extras.push(binary(&binaries, "bpftrust"));
+            extras.push(binary(&binaries, "bpftrust-attack"));
         }
         extras.push(binary(&binaries, "bpftrust-drift"));
         extras.extend(arguments.copy.iter().cloned());

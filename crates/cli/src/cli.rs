@@ -56,6 +56,8 @@ pub enum Verb {
     Events(EventsArgs),
     /// Show BPF objects and whose they are, or take their pins away
     Objects(ObjectsArgs),
+    /// Try on a test machine whether what bpftrust promises holds
+    Attack(AttackArgs),
     /// Write man pages and shell completions
     #[command(hide = true)]
     Generate(GenerateArgs),
@@ -508,6 +510,33 @@ pub struct EventsArgs {
     /// Print one line of JSON per event
     #[arg(long)]
     pub json: bool,
+}
+
+/// Arguments of `attack`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Each attack must first succeed with enforcement off, else it proves nothing. Then a policy of the \
+attacks' own is enforced, and each must be refused, with the reason in the history of events, while \
+the same is allowed to the loader that may.
+
+Runs as root, on a machine that says that it is for testing (the file /etc/bpftrust/test-machine) \
+and enforces nothing: attacks change settings of the kernel and take BPF objects, keys and mounts \
+away. The attacks are a program of their own, bpftrust-attack, beside this one or in PATH.
+
+Exit status: 0 all are held or known not to be, 1 one is open, 2 could not tell.")]
+pub struct AttackArgs {
+    /// Show the attacks instead of running them
+    #[arg(long)]
+    pub list: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Where the attacks' own files go; its file system needs fs-verity
+    #[arg(long, value_name = "DIR", default_value = "/var/tmp")]
+    pub dir: PathBuf,
+    /// Numbers of attacks, such as 11.ptrace, or of all of a kind, such as 11; default all
+    #[arg(value_name = "NUMBER")]
+    pub numbers: Vec<String>,
 }
 
 /// Arguments of `generate`.

@@ -1,5 +1,6 @@
 //! One file per verb, each with `run(&Args) -> anyhow::Result<Outcome>`.
 
+pub mod attack;
 pub mod check;
 pub mod digest;
 pub mod enforce;

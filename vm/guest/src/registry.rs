@@ -46,6 +46,7 @@ pub const GROUPS: &[&Group] = &[
     &tests::expiry::GROUP,
     &tests::bulk::GROUP,
     &tests::explain::GROUP,
+    &tests::attack::GROUP,
     &tests::status::GROUP,
     &tests::events::AUDIT,
     &tests::events::GROUP,

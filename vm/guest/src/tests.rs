@@ -1,6 +1,7 @@
 //! The tests, one file per group.
 
 pub mod ability;
+pub mod attack;
 pub mod audited;
 pub mod bare;
 pub mod before;

@@ -162,11 +162,11 @@ fn a_map_or_program_by_id_is_its_owners(guest: &mut Guest) -> Result<()> {
     let agent = start(
         guest,
         &all.agent,
-        "keep-map hash load socket_filter keep-program",
+        "hold-map array load socket_filter hold-program",
     )?;
     for (kind, get, use_it) in [
-        ("map", "get-map", "look"),
-        ("program", "get-program", "run"),
+        ("map", "map-by-id", "lookup"),
+        ("program", "program-by-id", "test-run"),
     ] {
         let id = id_of(guest, kind, &agent)?.to_string();
         let get = format!("{get} {id}");
@@ -184,8 +184,8 @@ fn a_map_or_program_by_id_is_its_owners(guest: &mut Guest) -> Result<()> {
 fn an_owner_is_publisher_and_name(guest: &mut Guest) -> Result<()> {
     let agent = signed(guest, ACME, "agent", "agent", 1)?;
     let namesake = signed(guest, GLOBEX, "namesake", "agent", 1)?;
-    let running = start(guest, &agent, "keep-map hash")?;
-    let get = format!("get-map {}", id_of(guest, "map", &running)?);
+    let running = start(guest, &agent, "hold-map hash")?;
+    let get = format!("map-by-id {}", id_of(guest, "map", &running)?);
     let about = [("action", "object"), ("object", "map")];
     expect_denied(guest, &namesake, &get, "not-owner", &about)?;
     expect_answer(&agent, &get, "ok")
@@ -196,7 +196,7 @@ fn a_link_or_btf_by_id_takes_inspect(guest: &mut Guest) -> Result<()> {
     let agent = start(
         guest,
         &all.agent,
-        "load cgroup_skb keep-link cgroup_inet_ingress",
+        "load cgroup_skb hold-link cgroup_inet_ingress",
     )?;
     let id = id_of(guest, "link", &agent)?;
     let inspect = [
@@ -204,11 +204,11 @@ fn a_link_or_btf_by_id_takes_inspect(guest: &mut Guest) -> Result<()> {
         ("object", "ability"),
         ("name", "inspect"),
     ];
-    let get = format!("get-link {id}");
+    let get = format!("link-by-id {id}");
     expect_denied(guest, &all.other, &get, "not-granted", &inspect)?;
-    expect_denied(guest, &all.other, "get-btf 1", "not-granted", &inspect)?;
+    expect_denied(guest, &all.other, "btf-by-id 1", "not-granted", &inspect)?;
     expect_answer(&all.inspector, &format!("{get} info"), "ok")?;
-    expect_answer(&all.inspector, "get-btf 1", "ok")?;
+    expect_answer(&all.inspector, "btf-by-id 1", "ok")?;
     let detach = [("action", "bpf"), ("object", "command")];
     let actions = format!("{get} detach");
     expect_denied(guest, &all.inspector, &actions, "not-owner", &detach)
@@ -216,11 +216,11 @@ fn a_link_or_btf_by_id_takes_inspect(guest: &mut Guest) -> Result<()> {
 
 fn who_inspects_only_reads_from_then_on(guest: &mut Guest) -> Result<()> {
     let all = Loaders::sign(guest)?;
-    let agent = start(guest, &all.agent, "keep-map array")?;
-    let get = format!("get-map {}", id_of(guest, "map", &agent)?);
+    let agent = start(guest, &all.agent, "hold-map array")?;
+    let get = format!("map-by-id {}", id_of(guest, "map", &agent)?);
     expect_answer(
         &all.inspector,
-        &format!("keep-map array change {get} look"),
+        &format!("hold-map array change {get} lookup"),
         "ok",
     )?;
     for (after, command) in [
@@ -235,16 +235,16 @@ fn who_inspects_only_reads_from_then_on(guest: &mut Guest) -> Result<()> {
         expect_denied(guest, &all.inspector, &actions, "not-owner", &about)?;
     }
     // A later process of the same loader has looked at nothing yet.
-    expect_answer(&all.inspector, "keep-map array change", "ok")
+    expect_answer(&all.inspector, "hold-map array change", "ok")
 }
 
 fn what_is_pinned_is_its_owners(guest: &mut Guest) -> Result<()> {
     let all = Loaders::sign(guest)?;
     let (map, program) = (format!("{PINS}/map"), format!("{PINS}/program"));
-    let pin = format!("keep-map array pin {map} load socket_filter keep-program pin {program}");
+    let pin = format!("hold-map array pin {map} load socket_filter hold-program pin {program}");
     expect_answer(&all.agent, &pin, "ok")?;
-    for (kind, path, use_it) in [("map", &map, "change"), ("program", &program, "run")] {
-        let get = format!("get {path}");
+    for (kind, path, use_it) in [("map", &map, "change"), ("program", &program, "test-run")] {
+        let get = format!("obj-get {path}");
         let about = [("action", "object"), ("object", kind)];
         expect_denied(guest, &all.other, &get, "not-owner", &about)?;
         expect_answer(&all.tool, &format!("{get} {use_it} unpin {path}"), "ok")?;
@@ -255,29 +255,33 @@ fn what_is_pinned_is_its_owners(guest: &mut Guest) -> Result<()> {
 fn a_pinned_link_is_of_no_use_to_others(guest: &mut Guest) -> Result<()> {
     let all = Loaders::sign(guest)?;
     let link = format!("{PINS}/link");
-    let pin = format!("load cgroup_skb keep-link cgroup_inet_ingress pin {link}");
+    let pin = format!("load cgroup_skb hold-link cgroup_inet_ingress pin {link}");
     expect_answer(&all.agent, &pin, "ok")?;
     // No hook sees who gets it; each use of it is seen.
     let about = [("action", "bpf"), ("object", "link"), ("name", "cgroup")];
     for use_it in ["detach", "info", "pin /sys/fs/bpf/owner/second"] {
-        let actions = format!("get {link} {use_it}");
+        let actions = format!("obj-get {link} {use_it}");
         expect_denied(guest, &all.other, &actions, "not-owner", &about)?;
     }
-    let actions = format!("load cgroup_skb get {link} update");
+    let actions = format!("load cgroup_skb obj-get {link} update");
     expect_denied(guest, &all.other, &actions, "not-owner", &about)?;
     expect_answer(
         &all.tool,
-        &format!("load cgroup_skb get {link} update"),
+        &format!("load cgroup_skb obj-get {link} update"),
         "ok",
     )?;
-    expect_answer(&all.tool, &format!("get {link} detach unpin {link}"), "ok")
+    expect_answer(
+        &all.tool,
+        &format!("obj-get {link} detach unpin {link}"),
+        "ok",
+    )
 }
 
 fn a_pin_is_taken_away_by_its_owner_alone(guest: &mut Guest) -> Result<()> {
     let all = Loaders::sign(guest)?;
     let pin = format!("{PINS}/pin");
     let make = format!(
-        "keep-map array pin {pin}-map load cgroup_skb keep-link cgroup_inet_ingress pin {pin}-link"
+        "hold-map array pin {pin}-map load cgroup_skb hold-link cgroup_inet_ingress pin {pin}-link"
     );
     expect_answer(&all.agent, &make, "ok")?;
     for (kind, path) in [
@@ -287,7 +291,7 @@ fn a_pin_is_taken_away_by_its_owner_alone(guest: &mut Guest) -> Result<()> {
         let about = [("action", "object"), ("object", kind)];
         for take in ["unpin", "rename-over"] {
             // Another's own pin, which takes the place of this one.
-            let own = format!("keep-map hash pin {path}-new {take} {path}");
+            let own = format!("hold-map hash pin {path}-new {take} {path}");
             expect_denied(guest, &all.other, &own, "not-owner", &about)?;
             expect_answer(&all.other, &format!("unpin {path}-new"), "ok")?;
         }
@@ -308,7 +312,7 @@ fn a_pin_is_taken_away_by_its_owner_alone(guest: &mut Guest) -> Result<()> {
 fn a_pin_is_read_by_its_owner_alone(guest: &mut Guest) -> Result<()> {
     let all = Loaders::sign(guest)?;
     let pin = format!("{PINS}/read");
-    expect_answer(&all.agent, &format!("keep-map array_typed pin {pin}"), "ok")?;
+    expect_answer(&all.agent, &format!("hold-map array_typed pin {pin}"), "ok")?;
     let read = format!("read {pin}");
     let about = [("action", "object"), ("object", "map")];
     expect_denied(guest, &all.other, &read, "not-owner", &about)?;
@@ -320,9 +324,9 @@ fn a_pin_is_read_by_its_owner_alone(guest: &mut Guest) -> Result<()> {
 fn what_is_sent_over_a_socket_does_not_arrive(guest: &mut Guest) -> Result<()> {
     let all = Loaders::sign(guest)?;
     for (make, kind) in [
-        ("keep-map array", "map"),
-        ("load socket_filter keep-program", "program"),
-        ("load cgroup_skb keep-link cgroup_inet_ingress", "link"),
+        ("hold-map array", "map"),
+        ("load socket_filter hold-program", "program"),
+        ("load cgroup_skb hold-link cgroup_inet_ingress", "link"),
     ] {
         for (receiver, reason) in [
             (all.other.as_path(), Some("not-owner")),
@@ -330,8 +334,8 @@ fn what_is_sent_over_a_socket_does_not_arrive(guest: &mut Guest) -> Result<()> {
             (all.tool.as_path(), None),
         ] {
             let socket = guest.path("socket");
-            let send = format!("{make} send {}", socket.display());
-            let sender = guest.start(Program::new(&all.agent).args(words(&send)))?;
+            let serve = format!("{make} serve {}", socket.display());
+            let sender = start(guest, &all.agent, &serve)?;
             let receive = format!("receive {}", socket.display());
             let about = [("action", "object"), ("object", kind)];
             match reason {
@@ -347,9 +351,9 @@ fn what_is_sent_over_a_socket_does_not_arrive(guest: &mut Guest) -> Result<()> {
 
 fn who_is_executed_with_anothers_descriptor_has_no_trust(guest: &mut Guest) -> Result<()> {
     let all = Loaders::sign(guest)?;
-    for make in ["keep-map array", "load socket_filter keep-program"] {
+    for make in ["hold-map array", "load socket_filter hold-program"] {
         let hand_over = |program: &Path, then: &str| {
-            format!("{make} inherit exec {} {then}", program.display())
+            format!("{make} hand-down exec {} {then}", program.display())
         };
         let mark = Events::mark(guest)?;
         expect_answer(&all.agent, &hand_over(&all.other, "bpf 11"), "EPERM")?;
@@ -375,24 +379,28 @@ fn who_is_executed_with_anothers_descriptor_has_no_trust(guest: &mut Guest) -> R
         mark.expect(guest, &[&about[..], &[("reason", "not-owner")]].concat())?;
     }
     // What an exec closes says nothing.
-    let closed = format!("keep-map array exec {} bpf 11", all.other.display());
+    let closed = format!("hold-map array exec {} bpf 11", all.other.display());
     expect_answer(&all.agent, &closed, "ok")
 }
 
 fn who_inherits_one_without_trust_has_no_use_of_it(guest: &mut Guest) -> Result<()> {
     let all = Loaders::sign(guest)?;
-    let hand_over = |make: &str, then: &str| format!("{make} inherit exec {UNSIGNED} {then}");
+    let hand_over = |make: &str, then: &str| format!("{make} hand-down exec {UNSIGNED} {then}");
     for (make, then, action) in [
-        ("keep-map mmapable_array", "inherited memory", "object"),
-        ("keep-map array", "inherited look", "bpf"),
+        ("hold-map mmapable_array", "inherited map-memory", "object"),
+        ("hold-map array", "inherited lookup", "bpf"),
         // It attaches what it loaded itself, and it can't load.
-        ("load socket_filter keep-program", "inherited run", "bpf"),
         (
-            "load socket_filter keep-program",
-            "inherited attach-held",
+            "load socket_filter hold-program",
+            "inherited test-run",
+            "bpf",
+        ),
+        (
+            "load socket_filter hold-program",
+            "inherited socket-attach-held",
             "attach",
         ),
-        ("load sched_cls keep-program", "inherited tc-held", "attach"),
+        ("load sched_cls hold-program", "inherited tc-held", "attach"),
     ] {
         let mark = Events::mark(guest)?;
         expect_answer(&all.agent, &hand_over(make, then), "EPERM")
@@ -407,13 +415,13 @@ fn who_inherits_one_without_trust_has_no_use_of_it(guest: &mut Guest) -> Result<
             .with_context(|| then.to_owned())?;
     }
     // The owner's own way to do the same.
-    expect_answer(&all.agent, "keep-map mmapable_array memory", "ok")?;
+    expect_answer(&all.agent, "hold-map mmapable_array map-memory", "ok")?;
     expect_answer(
         &all.agent,
-        "load socket_filter keep-program attach-held",
+        "load socket_filter hold-program socket-attach-held",
         "ok",
     )?;
-    expect_answer(&all.agent, "load sched_cls keep-program tc-held", "ok")
+    expect_answer(&all.agent, "load sched_cls hold-program tc-held", "ok")
 }
 
 fn what_was_made_before_is_nobodys(guest: &mut Guest) -> Result<()> {
@@ -427,7 +435,7 @@ fn what_was_made_before_is_nobodys(guest: &mut Guest) -> Result<()> {
             .and_then(|object| object["id"].as_u64())
             .with_context(|| format!("no {kind} from before in {objects:#?}"))
     };
-    for (kind, get) in [("map", "get-map"), ("program", "get-program")] {
+    for (kind, get) in [("map", "map-by-id"), ("program", "program-by-id")] {
         let get = format!("{get} {}", before(kind)?);
         let about = [("action", "object"), ("object", kind)];
         expect_denied(guest, &all.agent, &get, "not-owner", &about)?;
@@ -438,7 +446,7 @@ fn what_was_made_before_is_nobodys(guest: &mut Guest) -> Result<()> {
 
 fn all_are_listed_with_their_owners(guest: &mut Guest) -> Result<()> {
     let agent = signed(guest, ACME, "agent", "agent", 1)?;
-    let actions = "keep-map hash load cgroup_skb keep-program keep-link cgroup_inet_ingress";
+    let actions = "hold-map hash load cgroup_skb hold-program hold-link cgroup_inet_ingress";
     let running = start(guest, &agent, actions)?;
     let mut mine: Vec<_> = objects(guest)?
         .into_iter()
@@ -472,9 +480,9 @@ fn an_owner_is_evicted(guest: &mut Guest) -> Result<()> {
     let deep = format!("{PINS}/deep");
     fs::create_dir_all(&deep)?;
     let (evicted, kept) = (format!("{deep}/agent"), format!("{deep}/other"));
-    let actions = format!("load cgroup_skb keep-link cgroup_inet_ingress pin {evicted}");
+    let actions = format!("load cgroup_skb hold-link cgroup_inet_ingress pin {evicted}");
     let running = start(guest, &all.agent, &actions)?;
-    expect_answer(&all.other, &format!("keep-map array pin {kept}"), "ok")?;
+    expect_answer(&all.other, &format!("hold-map array pin {kept}"), "ok")?;
 
     let mark = Events::mark(guest)?;
     let output = guest.run(&["bpftrust", "objects", "evict", "acme/agent"])?;
@@ -514,7 +522,7 @@ fn an_owner_is_evicted(guest: &mut Guest) -> Result<()> {
 fn nobody_is_evicted_by_who_may_not(guest: &mut Guest) -> Result<()> {
     let all = Loaders::sign(guest)?;
     let pin = format!("{PINS}/stays");
-    expect_answer(&all.agent, &format!("keep-map array pin {pin}"), "ok")?;
+    expect_answer(&all.agent, &format!("hold-map array pin {pin}"), "ok")?;
     for without in [
         "setpriv --bounding-set=-mac_admin",
         "unshare --user --map-root-user",

@@ -1,5 +1,5 @@
 //! Programs on the loopback device by netlink, not by `bpf()`; each is taken off
-//! again.
+//! again, but for what `keep_xdp` puts there.
 
 use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socket_with,
@@ -16,6 +16,11 @@ pub fn xdp(program: impl AsFd) -> io::Result<()> {
     set_xdp(&socket, program.as_fd().as_raw_fd())?;
     // Not to be taken for a refusal to attach.
     set_xdp(&socket, -1).map_err(|error| io::Error::other(format!("it stays there: {error}")))
+}
+
+/// Puts the program on the device as XDP, and leaves it there.
+pub fn keep_xdp(program: impl AsFd) -> io::Result<()> {
+    set_xdp(&open()?, program.as_fd().as_raw_fd())
 }
 
 /// Takes off the device what XDP program there is, if there is one.

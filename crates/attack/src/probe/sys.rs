@@ -13,10 +13,10 @@ use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::ptr::{null, null_mut};
 
-const PAGE: usize = 4096;
+pub const PAGE: usize = 4096;
 
 /// What a system call that returns -1 on error says.
-fn check(result: impl Into<i64>) -> io::Result<i64> {
+pub fn check(result: impl Into<i64>) -> io::Result<i64> {
     match result.into() {
         -1 => Err(io::Error::last_os_error()),
         value => Ok(value),

@@ -1,6 +1,6 @@
-//! `bpftrust-probe`: what tests sign, copy and execute. It does what its
-//! arguments say, in order, and prints one line for each: `bpf 11: ok`, or the
-//! error's name instead of `ok`.
+//! What is signed, copied and executed by the guest's tests and by the corpus of
+//! attacks. It does what its arguments say, in order, and prints one line for
+//! each: `bpf 11: ok`, or the error's name instead of `ok`.
 //!
 //! ```text
 //! bpf N                  bpf(N) with attributes of zeros
@@ -17,10 +17,13 @@
 //! exec PATH ARG…         and its like (fexec, memfd-exec, tmpfile-exec): the
 //!                        rest of the line is the new program's
 //! until FILE, touch FILE, say TEXT, sleep MS
-//! anonymous-code, late-code, patched-code, personality
+//! anonymous-code, late-code, patched-code, memfd-code, self-mem, personality
 //!                        memory that is code and nobody signed
-//! memfd-code, shared-code, file-code FILE, dlopen FILE
-//!                        code of a file: in memory, System V's, any, a library
+//! memfd-code, shared-code, self-mem, file-code FILE, dlopen FILE
+//!                        code of a file: in memory, System V's, the own one written
+//!                        to, any, a library; mapped INODE: is that file mapped?
+//! into FILE              what it says goes there from now on
+//! bind FROM:TO           mounts FROM over TO, not for other mount namespaces
 //! exe-file PATH          /proc/self/exe becomes PATH
 //! filter KIND            a seccomp filter, see `filter::install`
 //! traceme                its parent may trace it
@@ -33,6 +36,8 @@
 //! chroot DIR, setuid N, limit-processes N, secure, pid, abort
 //! clock SECONDS          sets the wall clock forward, or back
 //! tai SECONDS            sets how far CLOCK_TAI is ahead of it
+//! clear-keyring RING, add-key RING:FILE
+//!                        a keyring by its number, and a certificate in DER
 //! prctl N FILE           prctl(N) with the address of what the file holds and
 //!                        its length in bytes; `-` for an address of nothing
 //! hand-over N FILE ORDER prctl(N) with what two files hold
@@ -54,15 +59,21 @@
 //! perf-attach            by ioctl() on a perf event
 //! socket-attach          by setsockopt() on a socket
 //! xdp-netlink, tc-netlink
-//!                        by netlink on `lo`
-//! keep-map TYPE, keep-program, keep-link ATTACH
-//!                        what is made, or was loaded last, is held to the end
-//! get-map ID, get-program ID, get-link ID, get-btf ID, get PIN, inherited,
-//! receive SOCKET         so is what is got; with the last that is held:
-//! look, change, freeze, run, info, detach, update, memory, attach-held, tc-held,
-//! pin PATH, inherit, send SOCKET
-//!                        memory: maps it; attach-held, tc-held: as socket-attach
-//!                        and tc-netlink; inherit: an exec leaves it open
+//!                        by netlink on `lo`; xdp-netlink-on leaves it there,
+//!                        xdp-netlink-off takes off what is there
+//!
+//! hold-map TYPE[:NAME], hold-program, hold-link ATTACH
+//!                        holds an object, to the end; these are about the last:
+//! id, inherit, hand-down, pin PATH, serve SOCKET
+//!                        says its number, or its descriptor, which an exec
+//!                        leaves open; hand-down does that under a number that
+//!                        `inherited` knows; lets others have it
+//! obj-get PATH, map-by-id N, map-named NAME, program-by-id N, link-by-id N,
+//! btf-by-id N, receive SOCKET, steal PID:FD, adopt FD, inherited
+//!                        holds somebody else's
+//! lookup, batch, change, freeze, map-memory, test-run, info, perf-attach-held,
+//! socket-attach-held, tc-held, detach, update
+//!                        uses it
 //! unpin PATH, rename-over PATH, read PATH
 //!                        what becomes of pins; PATH-new is renamed
 //! ```
@@ -75,14 +86,10 @@
 //! path where an action should be is passed over: the kernel puts one there when
 //! it executes the probe as the interpreter of a file.
 
-// A binary's modules would be looked for beside it, among the harness's.
-#[path = "probe/errno.rs"]
 mod errno;
-#[path = "probe/filter.rs"]
 mod filter;
-#[path = "probe/object.rs"]
+mod keyring;
 mod object;
-#[path = "probe/sys.rs"]
 mod sys;
 
 use rustix::fs::{Mode, OFlags};
@@ -98,12 +105,8 @@ use std::time::{Duration, Instant};
 /// How long `until` and an orphan wait.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-fn main() -> ExitCode {
-    // Its own name may be no text.
-    let words: Vec<String> = std::env::args_os()
-        .skip(1)
-        .map(|word| word.to_string_lossy().into_owned())
-        .collect();
+/// Does what the words say; the exit status is 2 if they make no sense.
+pub fn run(words: &[String]) -> ExitCode {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match act_all(&words) {
         Ok(()) => ExitCode::SUCCESS,
@@ -149,7 +152,7 @@ fn act<'a>(action: &str, rest: &'a [&'a str]) -> Result<&'a [&'a str], Misuse> {
             Ok(&[])
         }
         "anonymous-code" | "late-code" | "patched-code" | "personality" | "memfd-code"
-        | "shared-code" | "traceme" | "wait" => {
+        | "shared-code" | "self-mem" | "traceme" | "wait" => {
             tell(action, alone(action));
             Ok(rest)
         }
@@ -311,13 +314,9 @@ fn alone(action: &str) -> io::Result<()> {
         "anonymous-code" => sys::anonymous_code(),
         "late-code" => sys::late_code(),
         "patched-code" => sys::patched_code(&fs::File::open("/proc/self/exe")?),
-        "memfd-code" => {
-            let flags = rustix::fs::MemfdFlags::CLOEXEC;
-            let mut memory = fs::File::from(rustix::fs::memfd_create("code", flags)?);
-            memory.write_all(&[0xc3; 4096])?;
-            sys::file_as_code(&memory)
-        }
+        "memfd-code" => memfd_code(),
         "shared-code" => sys::shared_memory_as_code(),
+        "self-mem" => write_own_code(),
         "personality" => sys::memory_as_code_by_personality(),
         "wait" => sys::Child::new(BESIDE.load(Ordering::Relaxed)).wait(),
         _ => sys::trace_me(),
@@ -329,6 +328,17 @@ fn with(action: &str, argument: &str) -> Result<io::Result<()>, Misuse> {
     Ok(match action {
         "bpf" => bpf(number(argument)?),
         "until" => until(Path::new(argument)),
+        "into" => fs::File::create(argument).and_then(|file| Ok(rustix::stdio::dup2_stdout(file)?)),
+        "bind" => bind(argument),
+        "mapped" => mapped(argument),
+        "clear-keyring" => keyring::clear(number(argument)?),
+        "add-key" => {
+            let Some((ring, file)) = argument.split_once(':') else {
+                return Err(Misuse(format!("{argument:?} is not RING:FILE")));
+            };
+            let ring = number(ring)?;
+            fs::read(file).and_then(|certificate| keyring::add(ring, &certificate))
+        }
         "touch" => fs::write(argument, ""),
         "sleep" => {
             std::thread::sleep(Duration::from_millis(number(argument)?));
@@ -366,6 +376,54 @@ fn with(action: &str, argument: &str) -> Result<io::Result<()>, Misuse> {
         "tai" => sys::set_tai_offset(number(argument)?),
         _ => return Err(Misuse(format!("cannot {action}"))),
     })
+}
+
+/// Code in a file that nobody but this process knows, and can still write.
+fn memfd_code() -> io::Result<()> {
+    let memory = rustix::fs::memfd_create("memfd", rustix::fs::MemfdFlags::empty())?;
+    let mut memory = fs::File::from(memory);
+    memory.write_all(&[0xc3; 4096])?;
+    sys::file_as_code(&memory)
+}
+
+/// Writes to the first byte of a function past its protection. It is the byte
+/// that is there already: what counts is that any could be.
+fn write_own_code() -> io::Result<()> {
+    use std::os::unix::fs::FileExt;
+    let memory = fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/proc/self/mem")?;
+    let at = (write_own_code as fn() -> io::Result<()> as usize) as u64;
+    let mut byte = [0];
+    memory.read_exact_at(&mut byte, at)?;
+    memory.write_all_at(&byte, at)
+}
+
+/// `FROM:TO`: FROM takes the place of TO, for who is in the same mount
+/// namespace; first it is kept from all others.
+fn bind(argument: &str) -> io::Result<()> {
+    use rustix::mount::{MountPropagationFlags, mount_bind, mount_change};
+    let (from, to) = argument
+        .split_once(':')
+        .ok_or_else(|| io::Error::other("not FROM:TO"))?;
+    mount_change(
+        "/",
+        MountPropagationFlags::PRIVATE | MountPropagationFlags::REC,
+    )?;
+    Ok(mount_bind(from, to)?)
+}
+
+/// Has this process mapped the file with that inode number?
+fn mapped(inode: &str) -> io::Result<()> {
+    let maps = fs::read_to_string("/proc/self/maps")?;
+    let found = maps
+        .lines()
+        .any(|line| line.split_whitespace().nth(4) == Some(inode));
+    match found {
+        true => Ok(()),
+        false => Err(io::Error::from_raw_os_error(libc::ENOENT)),
+    }
 }
 
 /// `BPF_PROG_GET_NEXT_ID` says ENOENT where no program is: as good.

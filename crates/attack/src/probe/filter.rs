@@ -3,7 +3,7 @@
 //! Each has its say only on a call that nobody makes, and allows all others:
 //! what counts is what it could answer.
 
-use crate::sys;
+use super::sys;
 use libc::{BPF_A, BPF_ABS, BPF_JEQ, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W, sock_filter};
 use std::io;
 

@@ -17,6 +17,7 @@ pub const OBJ_PIN: u32 = 6;
 pub const OBJ_GET: u32 = 7;
 pub const PROG_ATTACH: u32 = 8;
 pub const PROG_TEST_RUN: u32 = 10;
+pub const MAP_GET_NEXT_ID: u32 = 12;
 pub const PROG_GET_FD_BY_ID: u32 = 13;
 pub const MAP_GET_FD_BY_ID: u32 = 14;
 pub const OBJ_GET_INFO_BY_FD: u32 = 15;
@@ -24,6 +25,7 @@ pub const RAW_TRACEPOINT_OPEN: u32 = 17;
 pub const BTF_LOAD: u32 = 18;
 pub const BTF_GET_FD_BY_ID: u32 = 19;
 pub const MAP_FREEZE: u32 = 22;
+pub const MAP_LOOKUP_BATCH: u32 = 24;
 pub const LINK_CREATE: u32 = 28;
 pub const LINK_UPDATE: u32 = 29;
 pub const LINK_GET_FD_BY_ID: u32 = 30;
@@ -57,6 +59,13 @@ impl<'a> Attributes<'a> {
     /// A descriptor of what stays open as long.
     pub fn file(self, at: usize, file: &'a impl AsFd) -> Self {
         self.word(at, file.as_fd().as_raw_fd().cast_unsigned())
+    }
+
+    /// The beginning of a text, in a field of `BPF_OBJ_NAME_LEN` bytes.
+    pub fn text(mut self, at: usize, text: &str) -> Self {
+        let text = &text.as_bytes()[..text.len().min(15)];
+        self.bytes[at..at + text.len()].copy_from_slice(text);
+        self
     }
 
     /// The address of what the kernel reads.

@@ -58,7 +58,7 @@ pub fn link(program: &Loaded, attach: &Attach) -> io::Result<()> {
     open_link(program, attach).map(drop)
 }
 
-/// The same, and the link stays as long as its descriptor.
+/// The same, and the link is kept.
 pub fn open_link(program: &Loaded, attach: &Attach) -> io::Result<OwnedFd> {
     /// `XDP_FLAGS_SKB_MODE`
     const GENERIC: u32 = 2;

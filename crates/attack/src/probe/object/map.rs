@@ -8,7 +8,7 @@ use std::os::fd::OwnedFd;
 /// How little of a type of map the kernel makes.
 #[derive(Clone, Copy)]
 pub struct Shape {
-    /// As libbpf says it.
+    /// As libbpf says it, but for what has other flags.
     name: &'static str,
     /// `enum bpf_map_type`
     number: u32,
@@ -55,7 +55,7 @@ const fn storage(name: &'static str, number: u32) -> Shape {
 const SHAPES: &[Shape] = &[
     shape("hash", 1, 4, 4, 1),
     shape("array", 2, 4, 4, 1),
-    with_flags(MMAPABLE, shape("mmapable_array", 2, 4, 4, 1)),
+    with_flags(MMAPABLE, shape("mmapable_array", 2, 4, 8, 1)),
     Shape {
         typed: true,
         ..shape("array_typed", 2, 4, 4, 1)
@@ -109,6 +109,11 @@ pub fn array(value: u32) -> io::Result<OwnedFd> {
 /// Makes a map.
 pub fn make(shape: Shape) -> io::Result<OwnedFd> {
     make_with(shape, Attributes::new())
+}
+
+/// Makes a map that has this name in the kernel.
+pub fn make_named(shape: Shape, name: &str) -> io::Result<OwnedFd> {
+    make_with(shape, Attributes::new().text(28, name))
 }
 
 /// Makes a map of maps that are like one of shape `inner`.

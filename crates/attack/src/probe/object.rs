@@ -12,8 +12,9 @@ mod map;
 mod netlink;
 mod program;
 mod socket;
+mod sys;
 
-use crate::{Misuse, argument, tell};
+use super::{Misuse, argument, say, tell};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Mutex;
@@ -26,6 +27,9 @@ struct Loaded {
 
 /// The last one: what actions attach.
 static LOADED: Mutex<Option<Loaded>> = Mutex::new(None);
+
+/// What stays open to the end.
+static KEPT: Mutex<Vec<OwnedFd>> = Mutex::new(Vec::new());
 
 /// Runs an action and returns what follows it, if it is one of these.
 pub fn act<'a>(action: &str, rest: &'a [&'a str]) -> Option<Result<&'a [&'a str], Misuse>> {
@@ -49,25 +53,75 @@ pub fn act<'a>(action: &str, rest: &'a [&'a str]) -> Option<Result<&'a [&'a str]
             tell(action, with_loaded(|program| attach_alone(action, program)));
             Ok(rest)
         }
+        "hold-map" | "hold-link" | "pin" | "serve" => hold(action, rest),
+        "hold-program" => {
+            tell(action, hold_program());
+            Ok(rest)
+        }
+        "xdp-netlink-on" => {
+            tell(
+                action,
+                with_loaded(|program| netlink::keep_xdp(&program.file)),
+            );
+            Ok(rest)
+        }
         "xdp-netlink-off" => {
             tell(action, netlink::no_xdp());
             Ok(rest)
         }
-        _ => return with_held(action, rest),
+        _ => return with_others(action, rest),
     };
     Some(result)
 }
 
-fn with_held<'a>(action: &str, rest: &'a [&'a str]) -> Option<Result<&'a [&'a str], Misuse>> {
-    if let Some(result) = held::alone(action) {
-        tell(action, result);
+/// Actions on one object, of whoever it is.
+fn with_others<'a>(action: &str, rest: &'a [&'a str]) -> Option<Result<&'a [&'a str], Misuse>> {
+    if let Some(result) = held::act(action) {
+        match result {
+            Ok(Some(number)) => say(&format!("{action}: {number}")),
+            result => tell(action, result.map(drop)),
+        }
         return Some(Ok(rest));
     }
-    let (word, rest) = rest.split_first()?;
-    Some(held::with(action, word)?.map(|result| {
-        tell(&format!("{action} {word}"), result);
-        rest
-    }))
+    let (word, after) = rest.split_first()?;
+    let result = held::reach(action, word).or_else(|| held::with_pin(action, word))?;
+    tell(&format!("{action} {word}"), result);
+    Some(Ok(after))
+}
+
+/// Holds an own object, or gives what is held to others.
+fn hold<'a>(action: &str, rest: &'a [&'a str]) -> Result<&'a [&'a str], Misuse> {
+    let (word, rest) = argument(action, rest)?;
+    let result = match action {
+        "hold-map" => match word.split_once(':') {
+            Some((word, name)) => map::make_named(shape(word)?, name),
+            None => map::make(shape(word)?),
+        }
+        .map(held::hold),
+        "hold-link" => {
+            let way = attach::attach_of(word)
+                .ok_or_else(|| Misuse(format!("no way to attach is called {word:?}")))?;
+            with_loaded(|program| attach::open_link(program, way)).map(held::hold)
+        }
+        "pin" => held::pin(word),
+        _ => held::serve(word),
+    };
+    tell(&format!("{action} {word}"), result);
+    Ok(rest)
+}
+
+/// A program of type perf_event on a clock of the CPU.
+fn attach_to_event(program: &OwnedFd) -> io::Result<()> {
+    let (kind, _) = program::kind_of("perf_event")
+        .ok_or_else(|| io::Error::other("no kind is called perf_event"))?;
+    event::attach(&event::open(kind)?, program)
+}
+
+fn hold_program() -> io::Result<()> {
+    with_loaded(|program| {
+        held::hold(program.file.try_clone()?);
+        Ok(())
+    })
 }
 
 /// What is there of these, with spaces between.
@@ -88,7 +142,11 @@ fn make_map<'a>(rest: &'a [&'a str]) -> Result<&'a [&'a str], Misuse> {
 
 fn keep_map<'a>(rest: &'a [&'a str]) -> Result<&'a [&'a str], Misuse> {
     let (name, rest) = argument("keep-map", rest)?;
-    let kept = map::make(shape(name)?).and_then(held::keep);
+    let kept = map::make(shape(name)?).map(|map| {
+        if let Ok(mut kept) = KEPT.lock() {
+            kept.push(map);
+        }
+    });
     tell(&format!("keep-map {name}"), kept);
     Ok(rest)
 }
@@ -164,7 +222,7 @@ fn set_loaded(program: Loaded) {
     }
 }
 
-fn with_loaded(act: impl FnOnce(&Loaded) -> io::Result<()>) -> io::Result<()> {
+fn with_loaded<T>(act: impl FnOnce(&Loaded) -> io::Result<T>) -> io::Result<T> {
     let loaded = LOADED.lock();
     match loaded.as_deref() {
         Ok(Some(program)) => act(program),

@@ -1,0 +1,180 @@
+//! What the corpus can't be expected to find held, and what it does not try.
+//!
+//! SECURITY.md has the same rows; a test compares them. A row goes when what it
+//! says does not hold any more: then the attack must be refused, or the run says
+//! `OPEN`.
+
+/// An attack that this version, or this kernel, does not refuse.
+#[derive(Debug)]
+pub struct Limit {
+    pub number: &'static str,
+    /// On kernels before this one; on all of them, if there is none.
+    pub before: Option<(u32, u32)>,
+    pub why: &'static str,
+}
+
+const fn limit(number: &'static str, why: &'static str) -> Limit {
+    Limit {
+        number,
+        before: None,
+        why,
+    }
+}
+
+const LIBRARIES: &str = "libraries are not checked";
+const OWNERS: &str = "owners of objects are known and shown, not asked";
+const SEAL: &str = "uid 0 may take the policy down: there is no seal";
+
+/// All of them, in the corpus's order.
+pub const LIMITS: &[Limit] = &[
+    limit("10.replaced", LIBRARIES),
+    limit("10.dlopen", LIBRARIES),
+    limit(
+        "11.madvise",
+        "the kernel asks for no more than reading takes; such advice changes no memory",
+    ),
+    limit("12.memfd", "executable mappings of files are not checked"),
+    limit(
+        "12.self-mem",
+        "what a process writes into its own code is not noticed",
+    ),
+    limit(
+        "15.socket-attach",
+        "SO_ATTACH_BPF takes a descriptor without bpf(), and is not gated",
+    ),
+    limit(
+        "15.mapped",
+        "mmap() of a map takes a descriptor without bpf(), and is not gated",
+    ),
+    limit("16.peer-by-id", OWNERS),
+    limit("16.peer-pin", OWNERS),
+    limit("16.peer-freeze", OWNERS),
+    limit("16.peer-received", OWNERS),
+    limit("17.peer-test-run", OWNERS),
+    limit("18.peer-detach", OWNERS),
+    limit(
+        "18.xdp-off",
+        "who has the capability takes XDP off by netlink",
+    ),
+    limit("20.guard-map-trusted", OWNERS),
+    Limit {
+        before: Some((7, 0)),
+        ..limit(
+            "25.ftrace",
+            "kernel.ftrace_enabled silences LSM programs before 7.0",
+        )
+    },
+    limit("25.unlink", SEAL),
+    limit("25.rename-over", SEAL),
+    limit("25.umount", SEAL),
+    limit("28.root-applies", SEAL),
+    limit("28.root-releases", SEAL),
+];
+
+/// Why this attack is not expected to be refused on the running kernel.
+pub fn of(number: &str) -> Option<&'static str> {
+    let limit = LIMITS.iter().find(|limit| limit.number == number)?;
+    let holds = limit.before.is_none_or(|first| running() < first);
+    holds.then_some(limit.why)
+}
+
+/// Version and patch level of the running kernel.
+fn running() -> (u32, u32) {
+    let uname = rustix::system::uname();
+    parse(&uname.release().to_string_lossy())
+}
+
+fn parse(release: &str) -> (u32, u32) {
+    let mut parts = release.split(|c: char| !c.is_ascii_digit());
+    let mut next = || parts.next().and_then(|part| part.parse().ok()).unwrap_or(0);
+    (next(), next())
+}
+
+/// What nothing here tries.
+#[derive(Debug)]
+pub struct Untried {
+    pub number: &'static str,
+    pub what: &'static str,
+    pub why: &'static str,
+}
+
+/// By the numbers of the project's list.
+pub const UNTRIED: &[Untried] = &[
+    Untried {
+        number: "14, 15",
+        what: "io_uring on behalf of a trusted process, and descriptors passed by it",
+        why: "nothing here speaks io_uring",
+    },
+    Untried {
+        number: "21, 22",
+        what: "BPF tokens",
+        why: "bpftrust has no rule for who may delegate what",
+    },
+    Untried {
+        number: "23, 24",
+        what: "scripts and programs that a trusted loader is given",
+        why: "bpftrust does not check them: what a generic loader loads is its own",
+    },
+    Untried {
+        number: "26",
+        what: "memory and tables used up",
+        why: "it would take the machine with it",
+    },
+    Untried {
+        number: "30",
+        what: "modules, kexec, /dev/mem, the boot",
+        why: "outside what BPF can hold; `bpftrust check` reports the host's posture",
+    },
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::corpus;
+    use std::collections::BTreeSet;
+    use std::fs;
+
+    #[test]
+    fn every_limit_is_of_an_attack() {
+        for limit in LIMITS {
+            let number = [limit.number.to_owned()];
+            assert_eq!(corpus::unknown(&number), None);
+        }
+    }
+
+    #[test]
+    fn releases_are_read() {
+        assert_eq!(parse("6.12.48+deb13-cloud-amd64"), (6, 12));
+        assert_eq!(parse("7.3-rc1"), (7, 3));
+        assert_eq!(parse("x"), (0, 0));
+    }
+
+    /// The rows of the table below that heading.
+    fn rows(text: &str, heading: &str) -> BTreeSet<(String, String)> {
+        let (_, part) = text.split_once(heading).expect(heading);
+        let table = part.lines().skip_while(|line| !line.starts_with('|'));
+        table
+            .take_while(|line| line.starts_with('|'))
+            .skip(2)
+            .map(|line| {
+                let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+                (cells[1].to_owned(), cells[2].to_owned())
+            })
+            .collect()
+    }
+
+    #[test]
+    fn security_md_has_the_same_rows() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../SECURITY.md");
+        let text = fs::read_to_string(path).expect(path);
+        let limits = LIMITS.iter().map(|row| (row.number, row.why.to_owned()));
+        let untried = UNTRIED
+            .iter()
+            .map(|row| (row.number, format!("not tried: {}; {}", row.what, row.why)));
+        let expected: BTreeSet<_> = limits
+            .chain(untried)
+            .map(|(number, why)| (number.to_owned(), why))
+            .collect();
+        assert_eq!(rows(&text, "### What the corpus leaves open"), expected);
+    }
+}
