@@ -254,16 +254,41 @@ impl Lab {
     pub fn enforce(&mut self) -> Result<()> {
         let policy = self.path(loaders::POLICY);
         let policy = policy.to_str().context("a path of ASCII")?;
-        self.tool_must(&["enforce", "--policy", policy])?;
+        self.tool_must(&["enforce", "--seal", "--policy", policy])?;
         self.enforces = true;
         Ok(())
     }
 
     /// It ends, if there is any.
     pub fn release(&mut self) -> Result<()> {
+        self.lift_seal()?;
         self.tool(&["release"])?;
         self.enforces = false;
         Ok(())
+    }
+
+    /// Breaks the glass with the lab's policy key, if there is a seal.
+    fn lift_seal(&self) -> Result<()> {
+        let said = self.tool(&["status", "--json"])?.stdout;
+        let status: Value = serde_json::from_str(&said).unwrap_or_default();
+        let seal = &status["seal"];
+        let (Some(nonce), Some(time)) = (seal["nonce"].as_str(), seal["boot_time"].as_u64()) else {
+            return Ok(());
+        };
+        let part = |name| {
+            let path = self.path(&format!("{}/{name}", loaders::GOVERNOR));
+            path.display().to_string()
+        };
+        let (private, certificate) = (part("key.pem"), part("certificate.pem"));
+        let permit = self.path("permit").display().to_string();
+        let time = time.to_string();
+        let place = ["--nonce", nonce, "--boot-time", &time, "--minutes", "5"];
+        let key = ["--key", &private, "--certificate", &certificate];
+        let words = [&["permit", "make"], &place[..], &key, &["--out", &permit]];
+        self.tool_must(&words.concat())?;
+        let used = self.tool_must(&["permit", "use", &permit]);
+        fs::remove_file(&permit).context("removing a permit")?;
+        used.map(drop)
     }
 
     /// All that the history of this enforcement still has.

@@ -14,6 +14,13 @@ pub const POLICY: &str = "policy.toml";
 /// One that trusts the stranger, who is not in [`POLICY`].
 pub const WEAKER_POLICY: &str = "weaker.toml";
 
+/// The key that lifts the seal in the end.
+pub const GOVERNOR: &str = "governor";
+
+/// So that the corpus runs where libraries can't have fs-verity; [`crate::limits`]
+/// says what that leaves open.
+const LIBRARIES: &str = "libraries = \"any\"\n";
+
 /// Nobody signed it.
 pub const UNSIGNED: &str = "unsigned";
 /// Signed, and may do everything but run code that was not signed.
@@ -76,19 +83,21 @@ pub fn make(lab: &Lab) -> Result<Vec<(&'static str, String)>> {
 
 fn make_policies(lab: &Lab) -> Result<()> {
     let former = make_key(lab, "former")?;
-    make_key(lab, "acme")?;
-    make_key(lab, "stranger")?;
+    for name in ["acme", "stranger", GOVERNOR] {
+        make_key(lab, name)?;
+    }
     let publisher = |name: &str| {
         let certificate = lab.path(&format!("{name}/certificate.pem"));
         format!("[publisher.{name}]\ncertificates = [{certificate:?}]\n")
     };
+    let governor = lab.path(&format!("{GOVERNOR}/certificate.pem"));
     let policy = format!(
-        "{}{}[refused]\nnames = [\"refused\"]\nkeys = [{former:?}]\n",
+        "{LIBRARIES}serial = 1\n[policy-keys]\ncertificates = [{governor:?}]\n{}{}[refused]\nnames = [\"refused\"]\nkeys = [{former:?}]\n",
         publisher("acme"),
         publisher("former")
     );
     fs::write(lab.path(POLICY), policy).context("writing the policy")?;
-    let weaker = format!("{}{}", publisher("acme"), publisher("stranger"));
+    let weaker = format!("{LIBRARIES}{}{}", publisher("acme"), publisher("stranger"));
     fs::write(lab.path(WEAKER_POLICY), weaker).context("writing the weaker policy")
 }
 

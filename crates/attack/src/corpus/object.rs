@@ -149,7 +149,8 @@ pub const ATTACKS: &[Attack] = &[
         "another owner's link detached",
         LINK,
         "link-by-id %id detach",
-    ),
+    )
+    .rightful("receive @/socket detach"),
     reach(
         "18.perf-ioctl",
         "a received program attached to a perf event",
@@ -242,11 +243,10 @@ const fn beyond(number: &'static str, tried: &'static str, actions: &'static str
         .rightful(actions)
 }
 
-/// Takes away what an earlier victim left.
+/// Takes away what an earlier victim left: its pin is its own to remove.
 fn tidy(lab: &Lab) -> Result<()> {
-    for file in [PIN.into(), lab.path("socket")] {
-        // Most left nothing.
-        let _ = fs::remove_file(file);
-    }
+    // Most left nothing.
+    lab.act(LOADER, &format!("unpin {PIN}"), None)?;
+    let _ = fs::remove_file(lab.path("socket"));
     Ok(())
 }
