@@ -278,7 +278,10 @@ __noinline u32 refresh(struct bt_image *image, struct bt_rights *rights)
 		} else {
 			heeded = count_signers(image);
 			reason = entitle(image, generation, rights, name);
-			if (reason == BT_REASON_NONE)
+			/* Where they need not sign, it does not matter who did. */
+			policy = policy_of(generation);
+			if (reason == BT_REASON_NONE && policy &&
+			    policy->libraries == BT_LIBRARIES_SIGNED)
 				reason = admit_signers(image, generation, rights);
 			/* What was read may be another policy's by now. */
 			if (generation_of(guard) != generation)
