@@ -1,15 +1,17 @@
 //! The history of decisions, as the kernel side keeps it.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::io;
 use std::time::{Duration, SystemTime};
 
 use bpftrust_signature::KeyHint;
 use bpftrust_verity::Digest;
 
 use crate::Result;
-use crate::abi::{self, EVENTS, bt_event};
+use crate::abi::{self, EVENTS, bt_event, bt_state, values_of};
 use crate::clock::Boot;
-use crate::pins::Pins;
+use crate::pins::{Pins, View};
 
 /// One decision.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,7 +125,7 @@ impl History {
     /// # Errors
     /// [`Error::NotEnforcing`](crate::Error::NotEnforcing).
     pub fn after(sequence: u64) -> Result<Self> {
-        Self::newest()?;
+        Pins::standard().state()?;
         Ok(Self {
             pins: Pins::standard(),
             next: sequence.saturating_add(1),
@@ -131,12 +133,15 @@ impl History {
         })
     }
 
-    /// The number of the newest event; 0 if there is none.
+    /// The number of the newest event; 0 if there is none. For programs that link
+    /// nothing else of this crate, so without its errors.
     ///
     /// # Errors
-    /// [`Error::NotEnforcing`](crate::Error::NotEnforcing).
-    pub fn newest() -> Result<u64> {
-        Ok(Pins::standard().state()?.events)
+    /// `NotFound` if no guard runs; `InvalidData` if it is of another version.
+    pub fn newest() -> io::Result<u64> {
+        let bytes = fs::read(Pins::standard().view(View::State))?;
+        let state = values_of::<bt_state>(&bytes).pop();
+        Ok(state.ok_or(io::ErrorKind::InvalidData)?.events)
     }
 
     /// What is new since the last call.
