@@ -6,6 +6,7 @@
 //! - [`guest`], [`process`]: what tests are written with
 //! - [`fixture`]: keys, a policy, the guard that enforces it, its events
 //! - [`grant`], [`policy`]: loaders with grants, and policies that change
+//! - [`owner`]: loaders that own BPF objects
 //! - [`seal`]: what a sealed guard holds, and what tests require of it
 //! - [`sealed`]: what policy keys sign for a sealed guard
 //! - [`asker`]: the smallest program that calls `bpf()`
@@ -22,6 +23,7 @@ mod envelope;
 mod fixture;
 mod grant;
 mod guest;
+mod owner;
 mod pid1;
 mod policy;
 mod process;

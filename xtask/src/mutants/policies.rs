@@ -42,8 +42,8 @@ pub const RULES: &[Rule] = &[
     (
         "a key that is gone keeps its loaders",
         "entitle.h",
-        "\tif (!key)\n\t\treturn BT_REASON_UNKNOWN_KEY;\n\tif (key->refused || ",
-        "\tif (!key)\n\t\treturn BT_REASON_NONE;\n\tif (key->refused || ",
+        "\tif (!key)\n\t\treturn BT_REASON_UNKNOWN_KEY;\n\tif (key->orders)",
+        "\tif (!key)\n\t\treturn BT_REASON_NONE;\n\tif (key->orders)",
         "change::a_key_that_goes_ends_trust",
     ),
     (
