@@ -292,8 +292,6 @@ static __always_inline int apply(struct bt_state *guard, const struct handover *
 
 	if (!may_change_policy())
 		return -EPERM;
-	if (guard->sealed)
-		return -EPERM;
 	if (__sync_val_compare_and_swap(&guard->changing, 0, 1))
 		return -EBUSY;
 	error = apply_alone(guard, given, reason);

@@ -33,6 +33,7 @@
  *   cgroup/sysctl          the switch that would silence all of this stays on
  *
  * Sealed, also:
+ *   bpf, of the root cgroup without the gate nobody calls bpf()
  *   inode_unlink,          the pins stay
  *   inode_rmdir,
  *   inode_rename

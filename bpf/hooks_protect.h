@@ -33,6 +33,26 @@ int bt_sysctl(struct bpf_sysctl *ctx)
 	return audit;
 }
 
+/*
+ * What remains if all links of a sealed guard end: attached to the root cgroup
+ * without one, it lasts until somebody detaches it by bpf(), which it refuses once
+ * the gate does not answer any more. Attached before the gate, it runs after it
+ * (kernel/bpf/trampoline.c, __bpf_trampoline_link_prog).
+ */
+SEC("lsm_cgroup/bpf")
+int BPF_PROG(bt_latch, int command)
+{
+	u32 *passed;
+
+	if (!armed())
+		return 1;
+	passed = bpf_task_storage_get(&passes, bpf_get_current_task_btf(), NULL, 0);
+	if (!passed || !*passed)
+		return 0;
+	*passed = 0;
+	return 1;
+}
+
 /* Reports that something stays as it is. */
 static __always_inline bool hold(u8 action, u32 subject)
 {

@@ -31,11 +31,35 @@ static __always_inline bool is_own_executable(const struct bt_image *image,
 	       !__builtin_memcmp(digest->bytes, image->digest.bytes, sizeof(digest->bytes));
 }
 
-static __noinline bool is_refused(u64 generation, const struct bt_digest *digest)
+/* Does the policy in force refuse this digest? The rules of one go when another
+ * takes effect, so this and the next are asked again then. */
+static __noinline bool is_refused(const struct bt_digest *digest)
 {
-	struct rule_id id = { .generation = generation };
+	struct bt_state *guard = guard_state();
 
-	return rule(&id, BT_RULE_DIGEST, 0, digest->bytes);
+	for (u32 i = 0; guard && i < REFRESH_TRIES; i++) {
+		struct rule_id id = { .generation = generation_of(guard) };
+		bool found = rule(&id, BT_RULE_DIGEST, 0, digest->bytes);
+
+		if (generation_of(guard) == id.generation)
+			return found;
+	}
+	return true;
+}
+
+/* May @key's libraries be code of @image? Narrows @rights. */
+static __noinline u8 admit_library(struct bt_image *image, u64 key, struct bt_rights *rights)
+{
+	struct bt_state *guard = guard_state();
+
+	for (u32 i = 0; guard && i < REFRESH_TRIES; i++) {
+		u64 generation = generation_of(guard);
+		u8 reason = admit_signer(image, generation, key, rights);
+
+		if (generation_of(guard) == generation)
+			return reason;
+	}
+	return BT_REASON_RESOURCES;
 }
 
 /*
@@ -43,13 +67,13 @@ static __noinline bool is_refused(u64 generation, const struct bt_digest *digest
  * The answer is a reason, NONE for yes.
  */
 static __always_inline u8 judge_signer(struct file *file, struct scratch *scratch,
-				       struct bt_image *image, u64 generation)
+				       struct bt_image *image)
 {
 	struct verdict *verdict = &scratch->verdict;
 	u64 key;
 	u8 reason;
 
-	if (is_refused(generation, &scratch->image.digest))
+	if (is_refused(&scratch->image.digest))
 		return BT_REASON_REVOKED;
 	if (look_for_signature(file) != BT_REASON_NONE)
 		return BT_REASON_UNSIGNED_LIBRARY;
@@ -59,7 +83,7 @@ static __always_inline u8 judge_signer(struct file *file, struct scratch *scratc
 	if (verdict->reason != BT_REASON_NONE || verdict->kind != BT_KIND_LIBRARY)
 		return BT_REASON_UNSIGNED_LIBRARY;
 	__builtin_memcpy(&key, verdict->key, sizeof(key));
-	reason = admit_signer(image, generation, key, &scratch->image.rights);
+	reason = admit_library(image, key, &scratch->image.rights);
 	if (reason != BT_REASON_NONE)
 		return reason;
 	return add_signer(image, key) ? BT_REASON_NONE : BT_REASON_RESOURCES;
@@ -72,7 +96,7 @@ struct grade {
 };
 
 static __always_inline struct grade grade_file(struct file *file, struct scratch *scratch,
-					       struct bt_image *image, u64 generation)
+					       struct bt_image *image)
 {
 	struct grade grade = { BT_LIBRARIES_SIGNED, BT_REASON_NONE };
 
@@ -86,7 +110,7 @@ static __always_inline struct grade grade_file(struct file *file, struct scratch
 	/* Its signature was judged at exec, and is by refresh(). */
 	if (is_own_executable(image, &scratch->image.digest))
 		return grade;
-	grade.reason = judge_signer(file, scratch, image, generation);
+	grade.reason = judge_signer(file, scratch, image);
 	if (grade.reason == BT_REASON_REVOKED)
 		grade.libraries = BT_LIBRARIES_ANY;
 	else if (grade.reason != BT_REASON_NONE)
@@ -151,13 +175,8 @@ static __noinline int runs_file(struct file *file, struct bt_image *image)
 		settle(image, &grade, generation, NULL);
 		return 0;
 	}
-	for (u32 i = 0; i < JUDGE_TRIES; i++) {
-		grade = grade_file(file, scratch, image, generation);
-		/* The keys and rules of a policy go when another takes effect. */
-		if (generation_of(guard) == generation)
-			break;
-		generation = generation_of(guard);
-	}
+	grade = grade_file(file, scratch, image);
+	generation = generation_of(guard);
 	settle(image, &grade, generation,
 	       suffices(&grade, generation) ? NULL : name_file(file, scratch));
 	bpf_task_storage_delete(&scratches, current);

@@ -46,6 +46,28 @@ struct {
 	__type(value, struct held);
 } holds SEC(".maps");
 
+/* 1 for a thread whose call the gate has let pass, until the latch has seen it. */
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, u32);
+} passes SEC(".maps");
+
+/* Tells the latch that the gate lets current's call pass; false for no memory. */
+static __always_inline bool let_pass(void)
+{
+	u32 *passed = bpf_task_storage_get(&passes, bpf_get_current_task_btf(), NULL,
+					   BPF_LOCAL_STORAGE_GET_F_CREATE);
+
+	if (!passed) {
+		count_starved();
+		return false;
+	}
+	*passed = 1;
+	return true;
+}
+
 /* What is held, or NULL if nothing is sealed. */
 static __always_inline struct held *sealed(void)
 {

@@ -21,7 +21,7 @@ use std::time::Duration;
 const MACHINE_FAILED: u8 = 125;
 
 /// Seconds that a guest may take, unless told otherwise.
-pub const TIMEOUT: u64 = 2400;
+pub const TIMEOUT: u64 = 4500;
 
 /// Guests that run at the same time, as many as there are kernels. Each keeps
 /// one CPU of the host busy for two thirds of the time; the rest it waits, most

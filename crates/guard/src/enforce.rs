@@ -28,9 +28,9 @@ use crate::abi::{
 use crate::apply::{bring, remove_keyrings};
 use crate::clock::Boot;
 use crate::gate::Gate;
-use crate::pins::{BPFFS, Pins, SWITCH, View, hooks};
+use crate::pins::{BPFFS, LATCH, Pins, SEAL_HOOKS, SWITCH, View, hooks};
 use crate::skeleton::{GuardSkel, GuardSkelBuilder};
-use crate::{Error, Policy, Result, Seal, seal};
+use crate::{Error, Policy, Result, Seal, latch, seal};
 
 /// `f_type` of bpffs (`include/uapi/linux/magic.h`).
 const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
@@ -135,6 +135,7 @@ pub fn release() -> Result<()> {
     }
     if let Some(seal) = seal {
         seal::end_anchor(seal.anchor)?;
+        latch::detach()?;
     }
     remove(&pins)?;
     let deadline = Instant::now() + RELEASE_DEADLINE;
@@ -172,6 +173,7 @@ impl Drop for Attempt<'_> {
         if !self.succeeded {
             // The error that led here is the one to report.
             let _ = Gate::release();
+            let _ = latch::detach();
             let _ = remove(self.pins);
         }
     }
@@ -219,7 +221,10 @@ fn clear_leftovers(pins: &Pins) -> Result<()> {
         return Ok(());
     }
     match pins.state() {
-        Ok(bt_state { started: 0, .. }) | Err(Error::NotEnforcing) => remove(pins),
+        Ok(bt_state { started: 0, .. }) | Err(Error::NotEnforcing) => {
+            latch::detach()?;
+            remove(pins)
+        }
         Ok(_) => Err(Error::AlreadyEnforcing),
         Err(error) => Err(error),
     }
@@ -248,6 +253,11 @@ fn start(
     let constants = constants.expect("the object has read-only data");
     constants.audit = mode == Mode::Audit;
     constants.seal = sealed;
+    // Each takes the verifier its time.
+    for mut program in open.open_object_mut().progs_mut() {
+        let name = program.name().to_owned();
+        program.set_autoload(is_needed(&name, sealed));
+    }
     let guard = open
         .load()
         .map_err(kernel("load", "the kernel side's programs"))?;
@@ -395,6 +405,12 @@ fn attach(guard: &GuardSkel<'_>, pins: &Pins, sealed: bool) -> Result<Vec<OwnedF
         .attach_cgroup(cgroup.as_raw_fd())
         .map_err(kernel("attach", SWITCH))?;
     links.push(pin(link, &pins.hook(SWITCH))?);
+    if sealed {
+        latch::attach(|name| match name {
+            LATCH => progs.bt_latch.as_fd(),
+            _ => progs.bt_sysctl.as_fd(),
+        })?;
+    }
     for name in hooks(sealed) {
         let program = guard
             .object()
@@ -405,6 +421,14 @@ fn attach(guard: &GuardSkel<'_>, pins: &Pins, sealed: bool) -> Result<Vec<OwnedF
         links.push(pin(link, &pins.hook(name))?);
     }
     Ok(links)
+}
+
+/// Whether a guard that is sealed or not has this program: the others are asked by
+/// tests, or hold a seal.
+fn is_needed(name: &OsStr, sealed: bool) -> bool {
+    let asked = ["bt_decide", "bt_sha256"];
+    let of_seal = SEAL_HOOKS.iter().chain([&LATCH]).any(|hook| name == *hook);
+    !asked.iter().any(|program| name == *program) && (sealed || !of_seal)
 }
 
 /// Whether a map is one of ours by name, not a section of the object's data:
@@ -448,6 +472,7 @@ mod tests {
             .filter(|program| program.prog_type() == ProgramType::Lsm)
             .map(|program| program.name().to_owned())
             .collect();
-        assert_eq!(programs, hooks(true).map(OsString::from).collect());
+        let expected = hooks(true).chain([LATCH]).map(OsString::from);
+        assert_eq!(programs, expected.collect());
     }
 }

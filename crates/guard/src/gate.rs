@@ -10,7 +10,12 @@
 
 use std::io;
 
-use libbpf_rs::libbpf_sys::bpf_prog_get_next_id;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use libbpf_rs::libbpf_sys::{
+    BPF_F_ALLOW_MULTI, bpf_prog_attach, bpf_prog_detach2, bpf_prog_get_fd_by_id,
+    bpf_prog_get_next_id,
+};
 
 use crate::abi::{
     BT_PRCTL_EVICT, BT_PRCTL_PERMIT, BT_PRCTL_POLICY, BT_PRCTL_RELEASE, bt_owner, bytes_of,
@@ -36,6 +41,47 @@ impl Gate {
                 thing: "the next BPF program".into(),
                 source: io::Error::from_raw_os_error(errno.unwrap_or_default()).into(),
             }),
+        }
+    }
+
+    /// Attaches a program to a cgroup, as `kind` (`enum bpf_attach_type`) and without a
+    /// link: it stays when this process and
+    /// every descriptor of it are gone.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub(crate) fn attach_for_good(
+        program: BorrowedFd<'_>,
+        cgroup: BorrowedFd<'_>,
+        kind: u32,
+    ) -> io::Result<()> {
+        // SAFETY: the function takes four numbers.
+        let answer = unsafe {
+            bpf_prog_attach(
+                program.as_raw_fd(),
+                cgroup.as_raw_fd(),
+                kind,
+                BPF_F_ALLOW_MULTI,
+            )
+        };
+        answered(answer)
+    }
+
+    /// Detaches the program of this number from a cgroup, if it is attached so.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub(crate) fn detach(program: u32, cgroup: BorrowedFd<'_>, kind: u32) -> io::Result<()> {
+        // SAFETY: the function takes a number.
+        let descriptor = unsafe { bpf_prog_get_fd_by_id(program) };
+        answered(descriptor.min(0))?;
+        // SAFETY: the kernel has just made it, nobody else owns it.
+        let program = unsafe { OwnedFd::from_raw_fd(descriptor) };
+        // SAFETY: the function takes three numbers.
+        let answer = unsafe { bpf_prog_detach2(program.as_raw_fd(), cgroup.as_raw_fd(), kind) };
+        match answered(answer) {
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
+            result => result,
         }
     }
 
@@ -79,6 +125,14 @@ impl Gate {
     /// not refuse that owner; `ENOMEM`; `EINVAL` if none decides.
     pub(crate) fn evict(owner: &bt_owner) -> io::Result<()> {
         hand_over(BT_PRCTL_EVICT, bytes_of(owner), &[])
+    }
+}
+
+/// libbpf's answers are 0 or an errno below it.
+fn answered(answer: i32) -> io::Result<()> {
+    match answer {
+        0 => Ok(()),
+        errno => Err(io::Error::from_raw_os_error(-errno)),
     }
 }
 

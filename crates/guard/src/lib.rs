@@ -18,6 +18,7 @@ mod evict;
 mod gate;
 mod grant_file;
 mod hashing;
+mod latch;
 mod libbpf_names;
 mod permit;
 mod pins;
@@ -52,6 +53,7 @@ pub use evict::{Owner, evict};
 pub use gate::keep_descriptors;
 pub use grant_file::GrantFile;
 pub use hashing::Hasher;
+pub use latch::is_closed;
 pub use permit::permit;
 pub use policy::{
     Keys, Libraries, POLICY, Policy, PolicyError, Publisher, Refused, Signer, SystemKeyring,

@@ -58,6 +58,9 @@ pub(crate) const HOOKS: [&str; 29] = [
 /// The program that keeps `kernel.ftrace_enabled`, attached to the root cgroup.
 pub(crate) const SWITCH: &str = "bt_sysctl";
 
+/// The program that keeps `bpf()` shut when a sealed guard is gone.
+pub(crate) const LATCH: &str = "bt_latch";
+
 /// The programs that are hooks besides where the guard is sealed.
 pub(crate) const SEAL_HOOKS: [&str; 12] = [
     "bt_unlink",

@@ -42,6 +42,7 @@ pub const GROUPS: &[&Group] = &[
     &tests::handover::GROUP,
     &tests::sealedpolicy::GROUP,
     &tests::permit::GROUP,
+    &tests::latch::GROUP,
     &tests::version::GROUP,
     &tests::expiry::GROUP,
     &tests::bulk::GROUP,
@@ -124,7 +125,7 @@ impl Test {
             name,
             run,
             needs: &[],
-            limit: Duration::from_secs(60),
+            limit: Duration::from_secs(180),
         }
     }
 

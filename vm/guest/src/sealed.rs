@@ -48,7 +48,7 @@ pub fn text(serial: u64, policy_keys: &[Key], more: &str) -> String {
     let certificates: Vec<String> = policy_keys.iter().map(|key| key.certificate()).collect();
     // Paths of ASCII need no escapes, so Rust's strings are TOML's.
     format!(
-        "serial = {serial}\n[policy-keys]\ncertificates = {certificates:?}\n{}{more}",
+        "libraries = \"any\"\nserial = {serial}\n[policy-keys]\ncertificates = {certificates:?}\n{}{more}",
         publisher("acme", &[ACME])
     )
 }

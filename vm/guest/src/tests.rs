@@ -19,6 +19,7 @@ pub mod forged;
 pub mod grant;
 pub mod handover;
 pub mod keys;
+pub mod latch;
 pub mod launch;
 pub mod library;
 pub mod library_rule;

@@ -34,8 +34,8 @@ pub const RULES: &[Rule] = &[
     (
         "a refused library is mapped as any other",
         "library.h",
-        "\tif (is_refused(generation, &scratch->image.digest))",
-        "\tif (is_refused(generation, &scratch->image.digest) && 0)",
+        "\tif (is_refused(&scratch->image.digest))",
+        "\tif (is_refused(&scratch->image.digest) && 0)",
         "library::a_refused_library_costs_trust",
     ),
     (

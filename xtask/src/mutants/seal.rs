@@ -213,4 +213,11 @@ pub const RULES: &[Rule] = &[
         "",
         "seal::status_says_so",
     ),
+    (
+        "nothing remains when the gate is gone",
+        "hooks_protect.h",
+        "\tif (!passed || !*passed)\n\t\treturn 0;",
+        "\tif (!passed || !*passed)\n\t\treturn 1;",
+        "latch::without_its_gate_nobody_calls_bpf",
+    ),
 ];

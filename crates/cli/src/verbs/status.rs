@@ -16,6 +16,17 @@ use crate::verbs::policy::libraries;
 
 pub fn run(args: &StatusArgs) -> anyhow::Result<Outcome> {
     let status = match Status::read() {
+        Err(Error::NotEnforcing) if explain(bpftrust_guard::is_closed())? => {
+            if args.json {
+                print_json(&json!({ "mode": "closed" }));
+            } else {
+                print(
+                    "closed: what was sealed is gone, and bpf() is refused to everybody until \
+                     the machine is started again\n",
+                );
+            }
+            return Ok(Outcome::No);
+        }
         Err(Error::NotEnforcing) => {
             if args.json {
                 print_json(&json!({ "mode": "off" }));
