@@ -82,7 +82,7 @@ fn a_signed_policy_takes_effect_at_once(guest: &mut Guest) -> Result<()> {
     change(guest, "")?;
     running.expect_trusted(guest)?;
     let shown = guest.run(&["bpftrust", "status"])?.success()?;
-    ensure!(shown.contains("\nsealed: "), "{shown}");
+    ensure!(shown.contains("\nsealed until reboot"), "{shown}");
     ensure!(shown.contains("\n  policy key "), "{shown}");
     Ok(())
 }
