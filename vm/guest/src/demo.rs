@@ -154,8 +154,19 @@ const STEPS: &[(&str, Action)] = &[
             );
             let said = format!("{}{}", output.stdout, output.stderr);
             output.success()?;
-            guest.run(&["bpftool", "prog", "list"])?.success()?;
             Ok(said)
+        },
+    ),
+    (
+        "it sees what others own only if that is granted, and then changes nothing",
+        |guest| {
+            let list = ["bpftool", "prog", "list"];
+            guest.run(&list)?.failure()?;
+            let path = guest.write("bpftool.toml", INSPECTOR)?;
+            let path = path.to_str().context("a path of ASCII")?;
+            let said = sign_as(guest, BPFTOOL, &["--grant", path])?;
+            guest.run(&list)?.success()?;
+            Ok(format!("{INSPECTOR}{said}"))
         },
     ),
     ("the events say who was refused, and why", |guest| {
@@ -200,6 +211,8 @@ const POLICY: &str = "[publisher.acme]\ncertificates = [\"acme.pem\"]\n";
 const EXECSNOOP: &str = "/usr/sbin/execsnoop-libbpf";
 const OPENSNOOP: &str = "/usr/sbin/opensnoop-libbpf";
 const BPFTOOL: &str = "/usr/sbin/bpftool";
+const INSPECTOR: &str = "name = \"bpftool\"\nversion = 1\nabilities = [\"inspect\"]\ncommands = [\
+    \"prog_get_next_id\", \"prog_get_fd_by_id\", \"obj_get_info_by_fd\", \"btf_get_fd_by_id\"]\n";
 
 /// Tells the whole story, and says how much of it went as it should.
 pub fn run() -> Result<ExitCode> {
