@@ -324,6 +324,22 @@ static __always_inline struct standing entitled_current(void)
 }
 
 /*
+ * Current's standing with the rights that its image keeps, for hooks that come
+ * after the gate in the same call, or that give nothing without a later one. They
+ * are those under the policy in force, for all images follow one that takes effect
+ * (apply.h); that a grant has ended since is seen by the gate.
+ */
+static __always_inline struct standing known_current(void)
+{
+	struct standing standing = standing_of_current();
+
+	if (is_trusted(&standing))
+		__builtin_memcpy(&standing.rights, &standing.image->rights,
+				 sizeof(standing.rights));
+	return standing;
+}
+
+/*
  * A new task: what shares the address space shares the record, so that neither
  * outlives the other's loss of trust; a fork gets its own, if children may.
  */

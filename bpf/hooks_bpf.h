@@ -94,7 +94,7 @@ int BPF_PROG(bt_map, struct bpf_map *map)
 
 	if (!armed())
 		return 0;
-	standing = entitled_current();
+	standing = known_current();
 	ask(&decision, &standing, BT_OBJECT_MAP, map->map_type);
 	inner = BPF_CORE_READ(map, inner_map_meta);
 	if (inner)
@@ -124,7 +124,7 @@ int BPF_PROG(bt_load, struct bpf_prog *prog)
 
 	if (!armed())
 		return 0;
-	standing = entitled_current();
+	standing = known_current();
 	ask(&decision, &standing, BT_OBJECT_PROGRAM, type);
 	if (attach && type != BPF_PROG_TYPE_STRUCT_OPS)
 		ask(&decision, &standing, BT_OBJECT_ATTACH, attach);

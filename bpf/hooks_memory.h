@@ -11,7 +11,7 @@
  */
 static __always_inline void runs_own_code(void)
 {
-	struct standing standing = entitled_current();
+	struct standing standing = known_current();
 
 	if (!standing.image || standing.reason != BT_REASON_NONE)
 		return;

@@ -14,7 +14,7 @@ static __noinline bool may_reach(const struct object *object)
 
 	if (!armed())
 		return true;
-	standing = entitled_current();
+	standing = known_current();
 	decision.subject = object->id;
 	decision.object = object->kind;
 	decision.number = object->type;
@@ -129,7 +129,7 @@ static __always_inline bool may_unpin(u64 dentry)
 		report(&decision, NULL);
 		return true;
 	}
-	standing = entitled_current();
+	standing = known_current();
 	if (!is_trusted(&standing))
 		decision.reason = standing.reason ?: BT_REASON_RESOURCES;
 	else if (!is_owner(standing.image, object.address))

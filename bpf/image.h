@@ -41,7 +41,7 @@ struct {
 struct standing {
 	struct bt_image *image;
 	u8 reason;
-	struct bt_rights rights; /* only of entitled_current() */
+	struct bt_rights rights; /* only of entitled_current() and known_current() */
 };
 
 static __always_inline struct bt_image *image_by_id(u64 id)

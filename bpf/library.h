@@ -150,7 +150,7 @@ static __always_inline void settle(struct bt_image *image, const struct grade *g
 /* The image of current if that is trusted. */
 static __noinline struct bt_image *trusted_image(void)
 {
-	struct standing standing = entitled_current();
+	struct standing standing = known_current();
 
 	return standing.reason == BT_REASON_NONE ? standing.image : NULL;
 }

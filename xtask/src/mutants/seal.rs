@@ -200,13 +200,6 @@ pub const RULES: &[Rule] = &[
         "seal::status_says_so",
     ),
     (
-        "a sealed guard takes another policy",
-        "apply.h",
-        "\tif (guard->sealed)",
-        "\tif (0)",
-        "seal::another_policy_is_refused",
-    ),
-    (
         "nothing is sealed",
         "serve.h",
         "\tguard->sealed = seal && !audit;\n",
