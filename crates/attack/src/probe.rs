@@ -380,7 +380,7 @@ fn with(action: &str, argument: &str) -> Result<io::Result<()>, Misuse> {
 
 /// Code in a file that nobody but this process knows, and can still write.
 fn memfd_code() -> io::Result<()> {
-    let memory = rustix::fs::memfd_create("memfd", rustix::fs::MemfdFlags::empty())?;
+    let memory = rustix::fs::memfd_create("code", rustix::fs::MemfdFlags::empty())?;
     let mut memory = fs::File::from(memory);
     memory.write_all(&[0xc3; 4096])?;
     sys::file_as_code(&memory)
