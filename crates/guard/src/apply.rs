@@ -66,12 +66,18 @@ pub(crate) fn bring(
     hold: bool,
 ) -> Result<()> {
     let order = order.map(SignedOrder::to_bytes);
-    let brought = make_rings(policy, generation, hold).and_then(|rings| {
+    let parent = Keyring::create(keyring_name(generation), Anchor::User)?;
+    if hold {
+        parent.link_to(Anchor::Process)?;
+    }
+    let brought = make_rings(policy, &parent).and_then(|rings| {
         Gate::bring(
             &compile(policy, mode, generation, &rings)?,
             order.as_deref(),
         )
-        .map_err(|source| Error::Policy { source })
+        .map_err(|source| Error::Policy { source })?;
+        // Not before: from then on nobody removes it while the guard is sealed.
+        Ok(parent.seal()?)
     });
     if brought.is_err() {
         // The error that led here is the one to report.
@@ -98,11 +104,7 @@ fn remove_keyring(generation: u64) -> Result<()> {
 }
 
 /// One ring per key, so that a ring that verifies says which key signed.
-fn make_rings(policy: &Policy, generation: u64, hold: bool) -> Result<Vec<(KeyHint, Keyring)>> {
-    let parent = Keyring::create(keyring_name(generation), Anchor::User)?;
-    if hold {
-        parent.link_to(Anchor::Process)?;
-    }
+fn make_rings(policy: &Policy, parent: &Keyring) -> Result<Vec<(KeyHint, Keyring)>> {
     let mut rings = Vec::new();
     let signers = policy
         .signers()
@@ -110,12 +112,11 @@ fn make_rings(policy: &Policy, generation: u64, hold: bool) -> Result<Vec<(KeyHi
     let policy_keys = policy.policy_keys.iter().map(|signer| ("(policy)", signer));
     for (owner, signer) in signers.chain(policy_keys) {
         let name = format!("bpftrust: {owner} {}", signer.hint);
-        let ring = Keyring::create(&name, Anchor::Ring(&parent))?;
+        let ring = Keyring::create(&name, Anchor::Ring(parent))?;
         ring.add_certificate(&name, &signer.certificate)?;
         ring.seal()?;
         rings.push((signer.hint, ring));
     }
-    parent.seal()?;
     Ok(rings)
 }
 

@@ -218,6 +218,7 @@ const fn reach(
     reasons: &'static [&'static str],
 ) -> Attack {
     Attack::run(number, tried, "unsigned", actions, reasons)
+        .shows("*", reasons)
         .victim(LOADER, victim)
         .before(tidy)
 }

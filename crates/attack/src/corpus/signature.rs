@@ -119,7 +119,7 @@ pub const ATTACKS: &[Attack] = &[
         "the dynamic linker executed with a signed loader as its argument",
         "unsigned",
         "exec %linker @/loader act bpf 11",
-        &["no-signature"],
+        &["no-signature", "unknown-key", "wrong-kind"],
     ),
     Attack::run(
         "9a.signed-ld-so",
