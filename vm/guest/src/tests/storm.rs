@@ -146,13 +146,15 @@ fn next_policy(generation: u64) -> Result<Vec<u8>> {
         .chunks_exact(KEY_SIZE)
         .find(|key| key.get(KEY_GENERATION) == Some(&generation.to_le_bytes()))
         .context("the policy in force has no key")?;
-    let mut bytes = b"BPOL\x01\0\0\0".to_vec();
+    // Form 2, libraries any.
+    let mut bytes = b"BPOL\x02\0\x02\0".to_vec();
     bytes.extend((generation + 1).to_le_bytes());
     for number in [1_u32, 1, 0, 0] {
         bytes.extend(number.to_le_bytes());
     }
-    // Ceiling and default, then the publisher: its name, flags and ceiling.
+    // Ceiling, default and serial, then the publisher: its name, flags and ceiling.
     bytes.extend([0xff; 2 * 48]);
+    bytes.extend([0; 8]);
     let mut name = [0; 32];
     name[..4].copy_from_slice(b"acme");
     bytes.extend(name);
