@@ -8,7 +8,7 @@ use crate::{Error, Result, Status};
 /// Hands a permit to the guard that runs; the seal is lifted until it ends.
 ///
 /// # Errors
-/// [`Error::NotRoot`](crate::Error::NotRoot), [`Error::NotEnforcing`],
+/// [`Error::NotRoot`], [`Error::NotEnforcing`],
 /// [`Error::NotSealed`]; [`Error::Permit`] if the kernel side doesn't take it.
 pub fn permit(order: &SignedOrder) -> Result<()> {
     crate::require_root()?;
