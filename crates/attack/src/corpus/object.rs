@@ -158,7 +158,7 @@ pub const ATTACKS: &[Attack] = &[
         "receive @/socket perf-attach-held",
         NO_SIGNATURE,
     )
-    .shows("attach", NO_SIGNATURE)
+    .shows("*", NO_SIGNATURE)
     .rightful("receive @/socket perf-attach-held"),
     reach(
         "18.xdp-off",
