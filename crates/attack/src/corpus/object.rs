@@ -206,6 +206,7 @@ pub const ATTACKS: &[Attack] = &[
         "map-named images",
         NOT_OWNER,
     )
+    .shows("*", NOT_OWNER)
     .victim(LOADER, IMAGES),
 ];
 
