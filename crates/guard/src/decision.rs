@@ -4,14 +4,12 @@
 use std::mem::MaybeUninit;
 
 use bpftrust_signature::Rights;
-use libbpf_rs::skel::{OpenSkel, SkelBuilder};
-use libbpf_rs::{OpenObject, ProgramInput};
+use libbpf_rs::OpenObject;
 
-use crate::abi::{self, bt_question, bytes_of, values_of};
+use crate::abi::{self, bt_question};
 use crate::apply::rights;
-use crate::enforce::kernel;
-use crate::skeleton::{GuardSkel, GuardSkelBuilder};
-use crate::{Result, Vocabulary};
+use crate::skeleton::GuardSkel;
+use crate::{Result, Vocabulary, alone};
 
 /// May a loader with this grant, under these ceilings, have this?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,16 +92,8 @@ impl<'a> Decider<'a> {
     /// # Errors
     /// [`Error::Kernel`](crate::Error::Kernel).
     pub fn load(storage: &'a mut MaybeUninit<OpenObject>) -> Result<Self> {
-        let mut open = GuardSkelBuilder::default()
-            .open(storage)
-            .map_err(kernel("open", "the kernel side's object"))?;
-        for mut program in open.open_object_mut().progs_mut() {
-            program.set_autoload(program.name() == "bt_decide");
-        }
-        let guard = open
-            .load()
-            .map_err(kernel("load", "the kernel side's deciding function"))?;
-        Ok(Self { guard })
+        let what = "the kernel side's deciding function";
+        alone::load(storage, "bt_decide", what).map(|guard| Self { guard })
     }
 
     /// Has it answer.
@@ -121,19 +111,7 @@ impl<'a> Decider<'a> {
             reason: u32::MAX,
             ..bt_question::default()
         };
-        let mut context = bytes_of(&asked).to_vec();
-        let input = ProgramInput {
-            context_in: Some(&mut context),
-            ..ProgramInput::default()
-        };
-        self.guard
-            .progs
-            .bt_decide
-            .test_run(input)
-            .map_err(kernel("run", "bt_decide"))?;
-        let [answer] = values_of::<bt_question>(&context)[..] else {
-            unreachable!("as many bytes as before");
-        };
+        let (answer, _) = alone::ask(&self.guard.progs.bt_decide, &asked)?;
         Ok(Answer {
             reason: u8::try_from(answer.reason).map_or("unknown", abi::reason),
             effective: abi::rights(&answer.effective),

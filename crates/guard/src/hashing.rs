@@ -2,13 +2,12 @@
 
 use std::mem::MaybeUninit;
 
-use libbpf_rs::skel::{OpenSkel, SkelBuilder};
-use libbpf_rs::{OpenObject, ProgramInput};
+use libbpf_rs::OpenObject;
 
-use crate::abi::{bt_hash, bytes_of, values_of};
-use crate::enforce::{kernel, limit};
-use crate::skeleton::{GuardSkel, GuardSkelBuilder};
-use crate::{Error, Result};
+use crate::abi::bt_hash;
+use crate::enforce::limit;
+use crate::skeleton::GuardSkel;
+use crate::{Error, Result, alone};
 
 /// The kernel side's hash function, loaded by itself: nothing is attached.
 pub struct Hasher<'a> {
@@ -21,16 +20,8 @@ impl<'a> Hasher<'a> {
     /// # Errors
     /// [`Error::Kernel`].
     pub fn load(storage: &'a mut MaybeUninit<OpenObject>) -> Result<Self> {
-        let mut open = GuardSkelBuilder::default()
-            .open(storage)
-            .map_err(kernel("open", "the kernel side's object"))?;
-        for mut program in open.open_object_mut().progs_mut() {
-            program.set_autoload(program.name() == "bt_sha256");
-        }
-        let guard = open
-            .load()
-            .map_err(kernel("load", "the kernel side's hash function"))?;
-        Ok(Self { guard })
+        let what = "the kernel side's hash function";
+        alone::load(storage, "bt_sha256", what).map(|guard| Self { guard })
     }
 
     /// Hashes `message`, `times` one behind the other.
@@ -47,25 +38,9 @@ impl<'a> Hasher<'a> {
         limit("bytes of a message", message.len(), asked.message.len())?;
         asked.size = u32::try_from(message.len()).expect("just limited");
         asked.message[..message.len()].copy_from_slice(message);
-        let mut context = bytes_of(&asked).to_vec();
-        let input = ProgramInput {
-            context_in: Some(&mut context),
-            ..ProgramInput::default()
-        };
-        let output = self
-            .guard
-            .progs
-            .bt_sha256
-            .test_run(input)
-            .map_err(kernel("run", "bt_sha256"))?;
-        if output.return_value != 0 {
-            return Err(Error::NotHashed {
-                answer: output.return_value,
-            });
+        match alone::ask(&self.guard.progs.bt_sha256, &asked)? {
+            (hashed, 0) => Ok(hashed.digest),
+            (_, answer) => Err(Error::NotHashed { answer }),
         }
-        let [answer] = values_of::<bt_hash>(&context)[..] else {
-            unreachable!("as many bytes as before");
-        };
-        Ok(answer.digest)
     }
 }

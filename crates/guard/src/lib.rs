@@ -6,6 +6,7 @@
 //! shows through iterators in bpffs.
 
 mod abi;
+mod alone;
 mod apply;
 mod clock;
 mod compiled;
