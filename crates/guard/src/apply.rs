@@ -1,7 +1,7 @@
 //! From a policy to what the kernel side keeps: keyrings, and the form that it
 //! takes over wholly or not at all (`struct bt_policy`).
 
-use bpftrust_host::keyring::{Anchor, Keyring};
+use bpftrust_host::keyring::{self, Anchor, Keyring, Serial};
 use bpftrust_signature::{KeyHint, Name, Rights, SignedOrder};
 
 use crate::abi::{
@@ -14,9 +14,10 @@ use crate::pins::Pins;
 use crate::status::{Seal, mode_of};
 use crate::{Error, Keys, Mode, Policy, Publisher, Result, Signer, SystemKeyring};
 
-/// The keyrings that hold one ring for each key of a policy, by its generation:
-/// two names, so that one policy's keys are there before the other's go.
-const KEYRINGS: [&str; 2] = ["bpftrust.even", "bpftrust"];
+/// The keyrings that hold one ring for each key of a policy. Two, so that one
+/// policy's keys are there before the other's go: to make one anew ends the rings
+/// that it held.
+const KEYRINGS: [&str; 2] = ["bpftrust", "bpftrust.even"];
 
 /// A loader that is refused whatever its version (`BT_VERSION_REFUSED`).
 pub(crate) const VERSION_REFUSED: u64 = u64::MAX;
@@ -46,31 +47,56 @@ pub fn apply(policy: &Policy, mode: Mode, order: Option<&SignedOrder>) -> Result
     // Who needs no order must not fail for one.
     let holds = Seal::of(&state).is_some_and(|seal| seal.lifted_until.is_none());
     let order = order.filter(|_| holds);
-    bring(policy, mode, state.generation + 1, order, false)?;
+    let [old, new] = in_and_out_of_use(&pins.keys()?, state.generation);
+    let parent = Keyring::create(new, Anchor::User)?;
+    bring(policy, mode, state.generation + 1, &parent, order)?;
     if holds {
-        // Nobody takes a sealed guard's keyrings away; the next one but one of this
-        // name takes its place.
+        // Nobody takes a sealed guard's keyrings away; the next but one takes its
+        // place.
         return Ok(());
     }
-    remove_keyring(state.generation)
+    remove_keyring(old)
 }
 
-/// Makes the keyrings of the policy and hands it to the kernel side. If that
-/// fails, its keyrings are gone again. With `hold` they also last as long as
-/// this process, whatever becomes of the user keyring.
-pub(crate) fn bring(
-    policy: &Policy,
-    mode: Mode,
-    generation: u64,
-    order: Option<&SignedOrder>,
-    hold: bool,
-) -> Result<()> {
-    let order = order.map(SignedOrder::to_bytes);
-    let parent = Keyring::create(keyring_name(generation), Anchor::User)?;
+/// [`KEYRINGS`]: first the one that holds the rings of the policy in force. The
+/// rings are asked: another program may have handed a policy over.
+fn in_and_out_of_use(keys: &[bt_key], generation: u64) -> [&'static str; 2] {
+    let [first, second] = KEYRINGS;
+    let in_second = keys
+        .iter()
+        .filter(|key| key.generation == generation)
+        .filter_map(|key| Serial::new(i32::try_from(key.ring).ok()?))
+        .filter_map(|ring| keyring::describe(ring).ok())
+        .any(|ring| ring.name.starts_with(&ring_name(second, "")));
+    if in_second {
+        [second, first]
+    } else {
+        [first, second]
+    }
+}
+
+/// Hands over the first policy of a guard. With `hold` its keyrings also last as
+/// long as this process, whatever becomes of the user keyring.
+pub(crate) fn bring_first(policy: &Policy, mode: Mode, hold: bool) -> Result<()> {
+    let [name, _] = KEYRINGS;
+    let parent = Keyring::create(name, Anchor::User)?;
     if hold {
         parent.link_to(Anchor::Process)?;
     }
-    let brought = make_rings(policy, &parent).and_then(|rings| {
+    bring(policy, mode, 1, &parent, None)
+}
+
+/// Makes the rings of the policy in `parent` and hands it to the kernel side. If
+/// that fails, the keyring is gone again.
+fn bring(
+    policy: &Policy,
+    mode: Mode,
+    generation: u64,
+    parent: &Keyring,
+    order: Option<&SignedOrder>,
+) -> Result<()> {
+    let order = order.map(SignedOrder::to_bytes);
+    let brought = make_rings(policy, parent).and_then(|rings| {
         Gate::bring(
             &compile(policy, mode, generation, &rings)?,
             order.as_deref(),
@@ -81,26 +107,26 @@ pub(crate) fn bring(
     });
     if brought.is_err() {
         // The error that led here is the one to report.
-        let _ = remove_keyring(generation);
+        let _ = parent.unlink_from(Anchor::User);
     }
     brought
 }
 
 /// Removes the keyrings of all policies.
 pub(crate) fn remove_keyrings() -> Result<()> {
-    remove_keyring(0)?;
-    remove_keyring(1)
+    KEYRINGS.into_iter().try_for_each(remove_keyring)
 }
 
-fn keyring_name(generation: u64) -> &'static str {
-    KEYRINGS[usize::from(generation % 2 == 1)]
-}
-
-fn remove_keyring(generation: u64) -> Result<()> {
-    if let Some(ring) = Keyring::find(keyring_name(generation), Anchor::User)? {
+fn remove_keyring(name: &str) -> Result<()> {
+    if let Some(ring) = Keyring::find(name, Anchor::User)? {
         ring.unlink_from(Anchor::User)?;
     }
     Ok(())
+}
+
+/// A ring says in its name which keyring it is in.
+fn ring_name(parent: &str, key: &str) -> String {
+    format!("{parent}: {key}")
 }
 
 /// One ring per key, so that a ring that verifies says which key signed.
@@ -111,7 +137,7 @@ fn make_rings(policy: &Policy, parent: &Keyring) -> Result<Vec<(KeyHint, Keyring
         .map(|(publisher, signer)| (publisher.name.as_str(), signer));
     let policy_keys = policy.policy_keys.iter().map(|signer| ("(policy)", signer));
     for (owner, signer) in signers.chain(policy_keys) {
-        let name = format!("bpftrust: {owner} {}", signer.hint);
+        let name = ring_name(parent.name(), &format!("{owner} {}", signer.hint));
         let ring = Keyring::create(&name, Anchor::Ring(parent))?;
         ring.add_certificate(&name, &signer.certificate)?;
         ring.seal()?;

@@ -25,7 +25,7 @@ use crate::abi::{
     ADOPTED, BT_ARMED, BT_ARMED_ELSEWHERE, FIRST_IMAGE, KFUNCS, bt_arming, bt_image, bt_state,
     bytes_of,
 };
-use crate::apply::{bring, remove_keyrings};
+use crate::apply::{bring_first, remove_keyrings};
 use crate::clock::Boot;
 use crate::gate::Gate;
 use crate::pins::{BPFFS, LATCH, Pins, SEAL_HOOKS, SWITCH, View, hooks};
@@ -272,7 +272,7 @@ fn start(
             .and_then(|handle| handle.freeze())
             .map_err(kernel("freeze map", map.name().to_string_lossy()))?;
     }
-    bring(policy, mode, 1, None, sealed)?;
+    bring_first(policy, mode, sealed)?;
     match arm(&guard, pins)? {
         BT_ARMED => Ok(links),
         BT_ARMED_ELSEWHERE => Err(Error::OtherMountNamespace),

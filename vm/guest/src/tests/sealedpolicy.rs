@@ -351,6 +351,8 @@ fn a_policy_comes_with_its_own_rings(guest: &mut Guest) -> Result<()> {
     }
     let said = good.hand_over(guest)?;
     ensure!(said == "EALREADY", "{said}");
+    // With the rings of the one before it: those stay until there are others.
+    change(guest, "")?;
     change(guest, "")?;
     let program = loader(guest, "after", ACME, &Grant::ALL.of("after", 1))?;
     expect_trusted(guest, &program, CALL)
