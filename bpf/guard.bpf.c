@@ -84,9 +84,9 @@
 /* The programs; each stands alone. */
 #include "hooks_exec.h"
 #include "hooks_bpf.h"
+#include "hooks_memory.h"
 #include "hooks_object.h"
 #include "hooks_attach.h"
-#include "hooks_memory.h"
 #include "hooks_trace.h"
 #include "hooks_policy.h"
 #include "hooks_protect.h"

@@ -17,13 +17,18 @@
 		return -EPERM;       \
 	} while (0)
 
-/* How the answer to prctl() leaves, see DENY_BLOCK: 0 would mean "not mine". */
-#define ANSWER(error, code)                  \
-	do {                                 \
-		if ((error) == -(code)) {    \
-			asm volatile("" ::); \
-			return -(code);      \
-		}                            \
+/*
+ * How the answer to prctl() leaves, see DENY_BLOCK: 0 would mean "not mine". Each
+ * block has an instruction of its own, or the compiler makes one of them all, which
+ * returns what the verifier knows nothing of.
+ */
+#define ANSWER(error, code)                                                                    \
+	do {                                                                                   \
+		if ((error) == -(code)) {                                                      \
+			long answer;                                                           \
+			asm volatile("%0 = %1 /* " #code " */" : "=r"(answer) : "i"(-(code))); \
+			return answer;                                                         \
+		}                                                                              \
 	} while (0)
 
 /* Nothing is decided before the tasks that run already were marked. */

@@ -18,9 +18,9 @@ static __always_inline bool may_act_by_descriptor(void)
 	if (!armed())
 		return true;
 	standing = standing_of_current();
-	if (is_trusted(&standing) || !holds_program())
+	decision.reason = distrust(&standing);
+	if (decision.reason == BT_REASON_NONE || !holds_program())
 		return true;
-	decision.reason = standing.reason ?: BT_REASON_RESOURCES;
 	return !refuse(&decision, standing.image);
 }
 
@@ -120,7 +120,7 @@ int BPF_PROG(bt_netlink, struct sock *sk, struct sk_buff *skb)
 	if (!scan.attaches_xdp && !scan.detaches_xdp && !scan.is_tc)
 		return 0;
 	standing = entitled_current();
-	trusted = standing.image && standing.reason == BT_REASON_NONE;
+	trusted = is_trusted(&standing);
 	if (scan.attaches_xdp || (trusted && scan.detaches_xdp))
 		ask(&decision, &standing, BT_OBJECT_ATTACH, BPF_XDP);
 	if (trusted && scan.is_tc) {

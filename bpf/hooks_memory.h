@@ -13,12 +13,43 @@ static __always_inline void runs_own_code(void)
 {
 	struct standing standing = known_current();
 
-	if (!standing.image || standing.reason != BT_REASON_NONE)
+	if (!is_trusted(&standing))
 		return;
 	if (allows(&standing.rights, BT_OBJECT_ABILITY, BT_ABILITY_OWN_CODE))
 		standing.image->own_code = 1;
 	else
 		taint(standing.image, BT_REASON_WRITABLE_CODE);
+}
+
+/* Is @inode, of /proc, about a thread that has current's address space? */
+static __always_inline bool is_own_process(struct inode *inode)
+{
+	struct task_struct *current = (void *)bpf_get_current_task(), *task;
+	struct proc_inode *entry =
+		(void *)inode - bpf_core_field_offset(struct proc_inode, vfs_inode);
+	struct hlist_node *first = BPF_CORE_READ(entry, pid, tasks[0].first);
+
+	if (!first)
+		return false;
+	task = (void *)first - bpf_core_field_offset(struct task_struct, pid_links);
+	return BPF_CORE_READ(task, mm) == BPF_CORE_READ(current, mm);
+}
+
+/*
+ * /proc/self/mem, opened for writing: that writes whatever the memory's
+ * protection says (fs/proc/base.c, mem_rw). To open another's takes what
+ * bt_trace gives.
+ */
+static __always_inline bool writes_own_memory(struct file *file)
+{
+	static const char memory[] = "mem";
+	char name[sizeof(memory)];
+
+	if (!(file->f_mode & FMODE_WRITE))
+		return false;
+	bpf_probe_read_kernel_str(name, sizeof(name),
+				  BPF_CORE_READ(file, f_path.dentry, d_name.name));
+	return !__builtin_memcmp(name, memory, sizeof(memory)) && is_own_process(file->f_inode);
 }
 
 /*

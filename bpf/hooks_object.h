@@ -72,8 +72,8 @@ int BPF_PROG(bt_token_end, struct bpf_token *token)
 
 /*
  * A descriptor arrives: over a socket, from another process, out of io_uring.
- * Objects that have no record, which any but BTF are that nobody made under
- * enforcement, are for who may inspect.
+ * Who may inspect receives what has no record, too: what nobody made under
+ * enforcement, and BTF.
  */
 SEC("lsm/file_receive")
 int BPF_PROG(bt_receive, struct file *file)
@@ -88,14 +88,18 @@ int BPF_PROG(bt_receive, struct file *file)
 
 /*
  * A pin is opened as a file, which shows what a map holds (kernel/bpf/inode.c,
- * bpffs_map_open). Nothing but this hook sees that.
+ * bpffs_map_open), or a process's own memory is. Nothing but this hook sees
+ * that.
  */
 SEC("lsm/file_open")
 int BPF_PROG(bt_open, struct file *file)
 {
+	unsigned long magic = file->f_inode->i_sb->s_magic;
 	struct object object;
 
-	if (file->f_inode->i_sb->s_magic != BPF_FS_MAGIC)
+	if (magic == PROC_SUPER_MAGIC && writes_own_memory(file))
+		runs_own_code();
+	if (magic != BPF_FS_MAGIC)
 		return 0;
 	object_of_pin(file->f_inode, &object);
 	if (object.kind && !may_reach(&object))
@@ -103,9 +107,12 @@ int BPF_PROG(bt_open, struct file *file)
 	return 0;
 }
 
-/* May current take the pin at @dentry away? With the last pin goes the object,
- * and what it is attached to. */
-static __always_inline bool may_unpin(u64 dentry)
+/*
+ * May current take the pin at @dentry away, or make another of it? With the last
+ * pin goes the object, and what it is attached to; one more keeps it, whatever
+ * its owner does.
+ */
+static __always_inline bool may_change_pin(u64 dentry)
 {
 	struct inode *inode = BPF_CORE_READ((struct dentry *)dentry, d_inode);
 	struct decision decision = { .action = BT_ACTION_OBJECT, .outcome = BT_OUTCOME_ALLOWED };
@@ -130,17 +137,23 @@ static __always_inline bool may_unpin(u64 dentry)
 		return true;
 	}
 	standing = known_current();
-	if (!is_trusted(&standing))
-		decision.reason = standing.reason ?: BT_REASON_RESOURCES;
-	else if (!is_owner(standing.image, object.address))
-		decision.reason = BT_REASON_NOT_OWNER;
+	decision.reason = judge_owner(&standing, object.address);
 	return !refuse(&decision, standing.image);
 }
 
 SEC("lsm/inode_unlink")
 int BPF_PROG(bt_unpin, struct inode *dir, struct dentry *dentry)
 {
-	if (!may_unpin(argument(ctx, 1)))
+	if (!may_change_pin(argument(ctx, 1)))
+		DENY_BLOCK();
+	return 0;
+}
+
+/* A file system of BPF takes hard links (kernel/bpf/inode.c, bpf_dir_iops). */
+SEC("lsm/inode_link")
+int BPF_PROG(bt_hardlink, struct dentry *old_dentry)
+{
+	if (!may_change_pin(argument(ctx, 0)))
 		DENY_BLOCK();
 	return 0;
 }
@@ -150,7 +163,7 @@ SEC("lsm/inode_rename")
 int BPF_PROG(bt_repin, struct inode *old_dir, struct dentry *old_dentry, struct inode *new_dir,
 	     struct dentry *new_dentry)
 {
-	if (!may_unpin(argument(ctx, 1)) || !may_unpin(argument(ctx, 3)))
+	if (!may_change_pin(argument(ctx, 1)) || !may_change_pin(argument(ctx, 3)))
 		DENY_BLOCK();
 	return 0;
 }

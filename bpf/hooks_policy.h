@@ -21,53 +21,6 @@ int BPF_PROG(bt_removexattr, struct dentry *dentry, const char *name)
 	return 0;
 }
 
-SEC("lsm.s/task_prctl")
-int BPF_PROG(bt_prctl, int option, unsigned long first, unsigned long second, unsigned long third,
-	     unsigned long fourth)
-{
-	struct decision decision = { .outcome = BT_OUTCOME_ALLOWED };
-	struct bt_state *guard = guard_state();
-	int error;
-
-	if ((option != BT_PRCTL_POLICY && option != BT_PRCTL_PERMIT) || !guard)
-		return 0;
-	if (option == BT_PRCTL_POLICY) {
-		struct handover given = {
-			.from = first,
-			.size = second,
-			.order = { .from = third, .size = fourth },
-		};
-
-		decision.action = BT_ACTION_POLICY;
-		error = apply(guard, &given, &decision.reason);
-	} else {
-		struct order_at at = { .from = first, .size = second };
-
-		decision.action = BT_ACTION_PERMIT;
-		error = permit(guard, &at, &decision.reason);
-	}
-	bpf_task_storage_delete(&scratches, bpf_get_current_task_btf());
-	if (decision.reason != BT_REASON_NONE)
-		decision.outcome = BT_OUTCOME_DENIED;
-	if (error == -EALREADY || decision.reason != BT_REASON_NONE)
-		report(&decision, NULL);
-	ANSWER(error, EALREADY);
-	ANSWER(error, EPERM);
-	ANSWER(error, EBUSY);
-	ANSWER(error, ESTALE);
-	ANSWER(error, E2BIG);
-	ANSWER(error, ENOMEM);
-	ANSWER(error, EACCES);
-	ANSWER(error, ENOKEY);
-	ANSWER(error, EKEYREVOKED);
-	ANSWER(error, EKEYREJECTED);
-	ANSWER(error, EKEYEXPIRED);
-	ANSWER(error, ERANGE);
-	ANSWER(error, EBADMSG);
-	asm volatile("" ::);
-	return -EINVAL;
-}
-
 /* Does the policy in force refuse every loader of this name? */
 static __always_inline bool is_refused_name(struct bt_state *guard, const u8 *loader)
 {
@@ -77,13 +30,18 @@ static __always_inline bool is_refused_name(struct bt_state *guard, const u8 *lo
 	return least && *least == BT_VERSION_REFUSED;
 }
 
-/* The answer to prctl(BT_PRCTL_EVICT). Sealed, it takes a policy that refuses him. */
-static __always_inline int let_evict(struct bt_state *guard, u64 from, u64 size)
+/*
+ * The answer to prctl(BT_PRCTL_EVICT). Sealed, it takes a policy that refuses him. A
+ * function for the sake of the stack, which a policy needs nearly all of.
+ */
+static __noinline int let_evict(struct bt_state *guard, u64 from, u64 size)
 {
 	int error = -EALREADY;
 	struct task_struct *current = bpf_get_current_task_btf();
 	struct bt_owner *owner;
 
+	if (!may_change_policy())
+		return -EPERM;
 	if (size != sizeof(*owner))
 		return -EINVAL;
 	owner = bpf_task_storage_get(&evictions, current, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
@@ -98,26 +56,75 @@ static __always_inline int let_evict(struct bt_state *guard, u64 from, u64 size)
 	return error;
 }
 
-/* What root asks of a guard that decides, besides another policy. */
+/* The answer to prctl(BT_PRCTL_RELEASE). */
+static __always_inline int let_release(struct bt_state *guard)
+{
+	if (!may_change_policy() || seal_holds(guard))
+		return -EPERM;
+	*(volatile u64 *)&guard->started = 0;
+	return -EALREADY;
+}
+
+/* Another policy, or a permit; a refused one is an event, as one that is taken. */
+static __always_inline int take_order(struct bt_state *guard, u8 action,
+				      const struct handover *given)
+{
+	struct decision decision = { .action = action, .outcome = BT_OUTCOME_ALLOWED };
+	int error;
+
+	if (action == BT_ACTION_POLICY)
+		error = apply(guard, given, &decision.reason);
+	else
+		error = permit(guard, &given->order, &decision.reason);
+	bpf_task_storage_delete(&scratches, bpf_get_current_task_btf());
+	if (decision.reason != BT_REASON_NONE)
+		decision.outcome = BT_OUTCOME_DENIED;
+	if (error == -EALREADY || decision.reason != BT_REASON_NONE)
+		report(&decision, NULL);
+	return error;
+}
+
+/* What root asks of the guard (enum bt_handover). */
 SEC("lsm.s/task_prctl")
-int BPF_PROG(bt_admin, int option, unsigned long from, unsigned long size)
+int BPF_PROG(bt_prctl, int option, unsigned long first, unsigned long second, unsigned long third,
+	     unsigned long fourth)
 {
 	struct bt_state *guard = guard_state();
-	int error = -EALREADY;
+	struct handover given = {};
+	int error;
 
-	if ((option != BT_PRCTL_EVICT && option != BT_PRCTL_RELEASE) || !guard || !armed())
+	if (!guard)
 		return 0;
-	if (!may_change_policy())
-		error = -EPERM;
-	else if (option == BT_PRCTL_EVICT)
-		error = let_evict(guard, from, size);
-	else if (seal_holds(guard))
-		error = -EPERM;
-	else
-		*(volatile u64 *)&guard->started = 0;
+	if (option == BT_PRCTL_POLICY) {
+		given.from = first;
+		given.size = second;
+		given.order.from = third;
+		given.order.size = fourth;
+		error = take_order(guard, BT_ACTION_POLICY, &given);
+	} else if (option == BT_PRCTL_PERMIT) {
+		given.order.from = first;
+		given.order.size = second;
+		error = take_order(guard, BT_ACTION_PERMIT, &given);
+	} else if (option == BT_PRCTL_EVICT && armed()) {
+		error = let_evict(guard, first, second);
+	} else if (option == BT_PRCTL_RELEASE && armed()) {
+		error = let_release(guard);
+	} else {
+		return 0;
+	}
 	ANSWER(error, EALREADY);
 	ANSWER(error, EPERM);
+	ANSWER(error, EBUSY);
+	ANSWER(error, ESTALE);
+	ANSWER(error, E2BIG);
 	ANSWER(error, ENOMEM);
+	ANSWER(error, EACCES);
+	ANSWER(error, ENOKEY);
+	ANSWER(error, EKEYREVOKED);
+	ANSWER(error, EKEYREJECTED);
+	ANSWER(error, EKEYEXPIRED);
+	ANSWER(error, ERANGE);
+	ANSWER(error, EBADMSG);
 	asm volatile("" ::);
 	return -EINVAL;
 }

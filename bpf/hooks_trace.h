@@ -5,12 +5,16 @@
 #ifndef BPFTRUST_HOOKS_TRACE_H
 #define BPFTRUST_HOOKS_TRACE_H
 
-/* May @tracer reach into @target? The answer is a reason, NONE for yes. */
-static __always_inline u8 may_trace(struct standing *tracer, struct standing *target)
+/*
+ * May @tracer reach into @target? The answer is a reason, NONE for yes. Nobody
+ * reaches into the trusted: who did would have another's rights, and go on having
+ * them when he is trusted no more, for what he attached to or opened stays.
+ */
+static __always_inline u8 judge_trace(const struct standing *tracer, const struct standing *target)
 {
-	if (!is_trusted(target) || is_trusted(tracer))
+	if (!is_trusted(target))
 		return BT_REASON_NONE;
-	return tracer->reason ?: BT_REASON_RESOURCES;
+	return distrust(tracer) ?: BT_REASON_TRACED;
 }
 
 /* Every way to write a process's memory or take its descriptors asks for
@@ -27,7 +31,7 @@ int BPF_PROG(bt_trace, struct task_struct *child, unsigned int mode)
 	target = standing_of(argument(ctx, 0));
 	tracer = standing_of_current();
 	decision.subject = BPF_CORE_READ(child, tgid);
-	decision.reason = may_trace(&tracer, &target);
+	decision.reason = judge_trace(&tracer, &target);
 	if (refuse(&decision, tracer.image))
 		DENY_BLOCK();
 	return 0;
@@ -42,7 +46,7 @@ int BPF_PROG(bt_traceme, struct task_struct *parent)
 	target = standing_of_current();
 	tracer = standing_of(argument(ctx, 0));
 	decision.subject = BPF_CORE_READ(parent, tgid);
-	decision.reason = may_trace(&tracer, &target);
+	decision.reason = judge_trace(&tracer, &target);
 	if (refuse(&decision, target.image))
 		DENY_BLOCK();
 	return 0;

@@ -75,6 +75,14 @@ static __always_inline bool is_trusted(const struct standing *standing)
 	return standing->image && standing->reason == BT_REASON_NONE;
 }
 
+/* Why he is not; NONE if he is. */
+static __always_inline u8 distrust(const struct standing *standing)
+{
+	if (is_trusted(standing))
+		return BT_REASON_NONE;
+	return standing->reason ?: BT_REASON_RESOURCES;
+}
+
 /*
  * Makes @entry (an image's id or a reason) the standing of @task. @flags are
  * those of bpf_map_update_elem().

@@ -91,7 +91,11 @@ typedef _Bool bool;
 #define PACKET_FANOUT_DATA 22
 #define IPT_SO_SET_REPLACE 64
 
-#define BPF_FS_MAGIC 0xcafe4a11	 /* include/uapi/linux/magic.h */
+/* include/uapi/linux/magic.h, include/linux/fs.h */
+#define BPF_FS_MAGIC 0xcafe4a11
+#define PROC_SUPER_MAGIC 0x9fa0
+#define FMODE_WRITE 2
+
 #define PERF_FILE "[perf_event]" /* kernel/events/core.c, perf_event_open */
 
 /* include/uapi/linux/bpf.h: map types, map flags and arguments that we use */
@@ -250,6 +254,7 @@ struct nsproxy {
 };
 
 struct file {
+	unsigned int f_mode;
 	struct path f_path;
 	struct inode *f_inode;
 	void *private_data;
@@ -359,8 +364,29 @@ struct seccomp {
 	struct seccomp_filter *filter;
 };
 
+struct hlist_node {
+	struct hlist_node *next;
+};
+
+struct hlist_head {
+	struct hlist_node *first;
+};
+
+/* include/linux/pid.h: the threads with this number */
+struct pid {
+	struct hlist_head tasks[1];
+};
+
+/* fs/proc/internal.h */
+struct proc_inode {
+	struct pid *pid;
+	struct inode vfs_inode;
+};
+
 struct task_struct {
 	unsigned int flags;
+	struct mm_struct *mm;
+	struct hlist_node pid_links[1];
 	int pid;
 	int tgid;
 	u64 start_boottime;

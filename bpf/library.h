@@ -150,9 +150,9 @@ static __always_inline void settle(struct bt_image *image, const struct grade *g
 /* The image of current if that is trusted. */
 static __noinline struct bt_image *trusted_image(void)
 {
-	struct standing standing = known_current();
+	struct standing standing = standing_of_current();
 
-	return standing.reason == BT_REASON_NONE ? standing.image : NULL;
+	return is_trusted(&standing) ? standing.image : NULL;
 }
 
 /*

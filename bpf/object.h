@@ -75,10 +75,20 @@ static __always_inline bool is_owned_by(u64 address, const u8 *publisher, const 
 	       is_same_name(owned->loader, loader);
 }
 
-/* Is the object at @address its owner's, publisher and loader name? */
+/* Is the object at @address @image's owner's, publisher and loader name? */
 static __noinline bool is_owner(const struct bt_image *image, u64 address)
 {
 	return is_owned_by(address, image->publisher, image->grant.name);
+}
+
+/* Is the object at @address his? The answer is a reason, NONE for yes. */
+static __always_inline u8 judge_owner(const struct standing *standing, u64 address)
+{
+	u8 reason = distrust(standing);
+
+	if (reason == BT_REASON_NONE && !is_owner(standing->image, address))
+		return BT_REASON_NOT_OWNER;
+	return reason;
 }
 
 /*
@@ -91,12 +101,11 @@ static __noinline bool is_owner(const struct bt_image *image, u64 address)
  */
 static __always_inline u8 judge_reach(const struct standing *standing, u64 address)
 {
-	if (!is_trusted(standing))
-		return standing->reason ?: BT_REASON_RESOURCES;
-	if (is_owner(standing->image, address))
-		return BT_REASON_NONE;
-	if (!allows(&standing->rights, BT_OBJECT_ABILITY, BT_ABILITY_INSPECT))
-		return BT_REASON_NOT_OWNER;
+	u8 reason = judge_owner(standing, address);
+
+	if (reason != BT_REASON_NOT_OWNER ||
+	    !allows(&standing->rights, BT_OBJECT_ABILITY, BT_ABILITY_INSPECT))
+		return reason;
 	standing->image->inspects = 1;
 	return BT_REASON_NONE;
 }

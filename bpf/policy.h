@@ -113,11 +113,13 @@ static __always_inline u8 judge_right(const struct bt_rights *rights, u32 object
  */
 static __always_inline u8 decide(const struct standing *standing, u32 object, u32 number)
 {
-	if (object == BT_OBJECT_COMMAND && number >= BT_COMMAND_COUNT && !is_trusted(standing))
+	u8 reason = distrust(standing);
+
+	if (reason == BT_REASON_NONE)
+		return judge_right(&standing->rights, object, number);
+	if (object == BT_OBJECT_COMMAND && number >= BT_COMMAND_COUNT)
 		return BT_REASON_UNKNOWN_COMMAND;
-	if (!standing->image || standing->reason != BT_REASON_NONE)
-		return standing->reason ?: BT_REASON_RESOURCES;
-	return judge_right(&standing->rights, object, number);
+	return reason;
 }
 
 #endif

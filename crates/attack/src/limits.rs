@@ -28,10 +28,6 @@ pub const LIMITS: &[Limit] = &[
     ),
     limit("12.memfd", LIBRARIES),
     limit(
-        "12.self-mem",
-        "what a process writes into its own code is not noticed",
-    ),
-    limit(
         "18.xdp-off",
         "who has the capability takes XDP off by netlink",
     ),

@@ -74,7 +74,7 @@
 //! lookup, batch, change, freeze, map-memory, test-run, info, perf-attach-held,
 //! socket-attach-held, tc-held, detach, update
 //!                        uses it
-//! unpin PATH, rename-over PATH, read PATH
+//! unpin PATH, rename-over PATH, link-from PATH, read PATH
 //!                        what becomes of pins; PATH-new is renamed
 //! ```
 //!

@@ -302,6 +302,12 @@ pub const NEEDS: &[Need] = &[
         "a loader's links, or the guard's, could be taken away",
     ),
     hook(
+        "inode_link",
+        "5.7 and CONFIG_BPF_LSM",
+        "nobody makes another pin of another's object",
+        "a loader's objects could be kept when it lets go of them",
+    ),
+    hook(
         "sb_umount",
         "5.7 and CONFIG_BPF_LSM",
         "a seal: the mount of the pins stays",

@@ -6,8 +6,8 @@ pub const RULES: &[Rule] = &[
     (
         "every object is everybody's",
         "object.h",
-        "\tif (is_owner(standing->image, address))",
-        "\tif (1)",
+        "\tif (reason == BT_REASON_NONE && !is_owner(standing->image, address))",
+        "\tif (0)",
         "owner::a_map_or_program_by_id_is_its_owners",
     ),
     (
@@ -27,15 +27,15 @@ pub const RULES: &[Rule] = &[
     (
         "nobody inspects",
         "object.h",
-        "\tif (!allows(&standing->rights, BT_OBJECT_ABILITY, BT_ABILITY_INSPECT))",
-        "\tif (1)",
+        "\t    !allows(&standing->rights, BT_OBJECT_ABILITY, BT_ABILITY_INSPECT))",
+        "\t    1)",
         "owner::who_inspects_only_reads_from_then_on",
     ),
     (
         "everybody inspects",
         "object.h",
-        "\tif (!allows(&standing->rights, BT_OBJECT_ABILITY, BT_ABILITY_INSPECT))",
-        "\tif (0)",
+        "\t    !allows(&standing->rights, BT_OBJECT_ABILITY, BT_ABILITY_INSPECT))",
+        "\t    0)",
         "owner::what_was_made_before_is_nobodys",
     ),
     (
@@ -83,16 +83,23 @@ pub const RULES: &[Rule] = &[
     (
         "pins are removed by everybody",
         "hooks_object.h",
-        "\tif (!may_unpin(argument(ctx, 1)))\n",
+        "\tif (!may_change_pin(argument(ctx, 1)))\n",
         "\tif (0)\n",
-        "owner::a_pin_is_taken_away_by_its_owner_alone",
+        "owner::a_pin_is_changed_by_its_owner_alone",
+    ),
+    (
+        "pins are linked by everybody",
+        "hooks_object.h",
+        "\tif (!may_change_pin(argument(ctx, 0)))",
+        "\tif (0)",
+        "owner::a_pin_is_changed_by_its_owner_alone",
     ),
     (
         "pins are renamed over by everybody",
         "hooks_object.h",
-        " || !may_unpin(argument(ctx, 3))",
+        " || !may_change_pin(argument(ctx, 3))",
         "",
-        "owner::a_pin_is_taken_away_by_its_owner_alone",
+        "owner::a_pin_is_changed_by_its_owner_alone",
     ),
     (
         "who evicts removes every pin",
@@ -104,8 +111,8 @@ pub const RULES: &[Rule] = &[
     (
         "everybody evicts",
         "hooks_policy.h",
-        "\tif (!may_change_policy())\n\t\terror = -EPERM;",
-        "\tif (0)\n\t\terror = -EPERM;",
+        "\tif (!may_change_policy())\n\t\treturn -EPERM;",
+        "\tif (0)\n\t\treturn -EPERM;",
         "owner::nobody_is_evicted_by_who_may_not",
     ),
     (
@@ -118,7 +125,7 @@ pub const RULES: &[Rule] = &[
     (
         "an inherited program acts by other calls",
         "hooks_attach.h",
-        "\tif (is_trusted(&standing) || !holds_program())",
+        "\tif (decision.reason == BT_REASON_NONE || !holds_program())",
         "\tif (1)",
         "owner::who_inherits_one_without_trust_has_no_use_of_it",
     ),

@@ -181,9 +181,23 @@ pub const RULES: &[Rule] = &[
     (
         "everybody may reach into everybody",
         "hooks_trace.h",
-        "\tif (!is_trusted(target) || is_trusted(tracer))",
+        "\tif (!is_trusted(target))",
         "\tif (1)",
         "reach::the_untrusted_do_not_reach_the_trusted",
+    ),
+    (
+        "the trusted may reach into each other",
+        "hooks_trace.h",
+        " ?: BT_REASON_TRACED;",
+        ";",
+        "reach::the_trusted_do_not_reach_each_other",
+    ),
+    (
+        "a process may write its own code by way of /proc",
+        "hooks_object.h",
+        "\tif (magic == PROC_SUPER_MAGIC && writes_own_memory(file))",
+        "\tif (0)",
+        "process::code_that_was_not_signed_costs_trust",
     ),
     (
         "what runs already is not marked",
@@ -195,8 +209,8 @@ pub const RULES: &[Rule] = &[
     (
         "the untrusted may call bpf()",
         "policy.h",
-        "\t\treturn standing->reason ?: BT_REASON_RESOURCES;",
-        "\t\treturn BT_REASON_NONE;",
+        "\treturn reason;\n",
+        "\treturn BT_REASON_NONE;\n",
         // Where starting is part of the test: `enforce` itself tries it out.
         "enforce::enforcement_survives_who_started_it",
     ),

@@ -46,7 +46,7 @@ pub const ATTACKS: &[Attack] = &[
         NO_SIGNATURE,
     )
     .shows("trace", NO_SIGNATURE)
-    .rightful("steal %pid:%inherit lookup"),
+    .rightful("map-by-id %id lookup"),
     reach(
         "15.socket-attach",
         "a received program attached by SO_ATTACH_BPF",
@@ -108,6 +108,12 @@ pub const ATTACKS: &[Attack] = &[
         "another owner's map by its pin",
         MAP,
         "obj-get /sys/fs/bpf/bpftrust-attack lookup",
+    ),
+    by_peer(
+        "16.peer-hard-link",
+        "another pin of another owner's map",
+        MAP,
+        "link-from /sys/fs/bpf/bpftrust-attack unpin /sys/fs/bpf/bpftrust-attack-more",
     ),
     by_peer(
         "16.peer-freeze",

@@ -32,36 +32,24 @@ pub const ATTACKS: &[Attack] = &[
         "dlopen @/evil.so bpf 11",
         &["unsigned-library"],
     ),
-    reached(
-        "11.ptrace",
-        "PTRACE_SEIZE, PTRACE_INTERRUPT",
-        "attach %pid",
-        "attach %pid",
-    ),
+    reached("11.ptrace", "PTRACE_SEIZE, PTRACE_INTERRUPT", "attach %pid"),
     reached(
         "11.proc-mem",
         "/proc/PID/mem opened for writing",
         "peek-mem %pid",
-        "peek-mem %pid",
     ),
-    reached(
-        "11.vm-writev",
-        "process_vm_writev()",
-        "vm-write %pid",
-        "vm-write %pid",
-    ),
-    reached(
-        "11.pidfd-getfd",
-        "pidfd_getfd()",
-        "steal-fd %pid",
-        "steal-fd %pid",
-    ),
-    reached(
-        "11.madvise",
-        "process_madvise(MADV_COLD)",
-        "madvise %pid",
-        "madvise %pid",
-    ),
+    reached("11.vm-writev", "process_vm_writev()", "vm-write %pid"),
+    reached("11.pidfd-getfd", "pidfd_getfd()", "steal-fd %pid"),
+    Attack::run(
+        "11.peer",
+        "another trusted process that traces it",
+        "peer",
+        "attach %pid",
+        &[],
+    )
+    .victim(LOADER, "pid")
+    .shows("trace", &["traced"]),
+    reached("11.madvise", "process_madvise(MADV_COLD)", "madvise %pid"),
     Attack::run(
         "11.parent",
         "an untrusted parent traces its trusted child",
@@ -148,16 +136,10 @@ pub const ATTACKS: &[Attack] = &[
 ];
 
 /// Reaches for a trusted process that waits.
-const fn reached(
-    number: &'static str,
-    tried: &'static str,
-    actions: &'static str,
-    rightful: &'static str,
-) -> Attack {
+const fn reached(number: &'static str, tried: &'static str, actions: &'static str) -> Attack {
     Attack::run(number, tried, "unsigned", actions, &[])
         .victim(LOADER, "pid")
         .shows("trace", &["no-signature"])
-        .rightful(rightful)
 }
 
 /// Is the library of the variable mapped by a signed loader?

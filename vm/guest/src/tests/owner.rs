@@ -24,7 +24,7 @@ pub const GROUP: Group = Group {
         test!(who_inspects_only_reads_from_then_on),
         test!(what_is_pinned_is_its_owners),
         test!(a_pinned_link_is_of_no_use_to_others),
-        test!(a_pin_is_taken_away_by_its_owner_alone),
+        test!(a_pin_is_changed_by_its_owner_alone),
         test!(a_pin_is_read_by_its_owner_alone),
         test!(what_is_sent_over_a_socket_does_not_arrive),
         test!(who_is_executed_with_anothers_descriptor_has_no_trust),
@@ -164,7 +164,7 @@ fn a_pinned_link_is_of_no_use_to_others(guest: &mut Guest) -> Result<()> {
     )
 }
 
-fn a_pin_is_taken_away_by_its_owner_alone(guest: &mut Guest) -> Result<()> {
+fn a_pin_is_changed_by_its_owner_alone(guest: &mut Guest) -> Result<()> {
     let all = Loaders::sign(guest)?;
     let pin = format!("{PINS}/pin");
     let make = format!(
@@ -182,10 +182,15 @@ fn a_pin_is_taken_away_by_its_owner_alone(guest: &mut Guest) -> Result<()> {
             expect_denied(guest, &all.other, &own, "not-owner", &about)?;
             expect_answer(&all.other, &format!("unpin {path}-new"), "ok")?;
         }
-        let rm = format!("unpin {path}");
-        expect_denied(guest, Path::new(UNSIGNED), &rm, "no-signature", &about)?;
+        // One that its owner does not know of.
+        let (more, rm) = (format!("link-from {path}"), format!("unpin {path}"));
+        expect_denied(guest, &all.other, &more, "not-owner", &about)?;
+        for change in [&more, &rm] {
+            expect_denied(guest, Path::new(UNSIGNED), change, "no-signature", &about)?;
+        }
         ensure!(Path::new(&path).exists(), "{path} is gone");
-        expect_answer(&all.tool, &rm, "ok")?;
+        let both = format!("{more} unpin {path}-more {rm}");
+        expect_answer(&all.tool, &both, "ok")?;
     }
     // What is nobody's is anybody's to remove: a directory, or a plain link.
     let (directory, alias) = (format!("{PINS}/directory"), format!("{PINS}/alias"));

@@ -37,7 +37,13 @@ pub const GROUP: Group = Group {
 };
 
 /// Every way to code that was not signed.
-const UNSIGNED_CODE: &[&str] = &["anonymous-code", "late-code", "patched-code", "personality"];
+const UNSIGNED_CODE: &[&str] = &[
+    "anonymous-code",
+    "late-code",
+    "patched-code",
+    "self-mem",
+    "personality",
+];
 
 /// Every way to share an address space.
 const SHARING: &[&str] = &["thread", "share", "vfork"];

@@ -18,11 +18,11 @@ pub const GROUP: Group = Group {
         test!(the_untrusted_do_not_reach_the_trusted),
         test!(its_parent_does_not_reach_the_trusted),
         test!(who_lost_trust_does_not_reach_the_trusted),
-        test!(the_trusted_reach_the_trusted),
+        test!(the_trusted_do_not_reach_each_other),
         test!(everybody_reaches_the_untrusted),
         test!(advice_on_memory_changes_none_of_it),
         test!(the_trusted_are_not_traced_by_an_untrusted_parent),
-        test!(a_trusted_parent_may_trace),
+        test!(a_trusted_parent_traces_no_trusted_child),
     ],
 };
 
@@ -127,10 +127,11 @@ fn who_lost_trust_does_not_reach_the_trusted(guest: &mut Guest) -> Result<()> {
     )
 }
 
-fn the_trusted_reach_the_trusted(guest: &mut Guest) -> Result<()> {
+/// Not even in another process of the same file.
+fn the_trusted_do_not_reach_each_other(guest: &mut Guest) -> Result<()> {
     let program = signed_probe(guest, "probe")?;
     let target = target(guest, &program)?;
-    expect_reach(guest, &program, target.pid())
+    expect_no_reach(guest, &program, &[], target.pid(), "traced")
 }
 
 fn everybody_reaches_the_untrusted(guest: &mut Guest) -> Result<()> {
@@ -172,12 +173,14 @@ fn the_trusted_are_not_traced_by_an_untrusted_parent(guest: &mut Guest) -> Resul
     Ok(())
 }
 
-fn a_trusted_parent_may_trace(guest: &mut Guest) -> Result<()> {
+fn a_trusted_parent_traces_no_trusted_child(guest: &mut Guest) -> Result<()> {
     let program = signed_probe(guest, "probe")?;
     let mark = Events::mark(guest)?;
     let said = probe(&program, &["fork", "[", "traceme", "]"])?.success()?;
-    ensure!(said == "traceme: ok\n", "{said}");
-    // And of the untrusted, anybody.
+    ensure!(said == "traceme: EPERM\n", "{said}");
+    mark.expect(guest, &[("action", "trace"), ("reason", "traced")])?;
+    // Anybody traces the untrusted.
+    let mark = Events::mark(guest)?;
     let said = probe(Path::new(UNSIGNED), &["fork", "[", "traceme", "]"])?.success()?;
     ensure!(said == "traceme: ok\n", "{said}");
     mark.expect_none(guest, &[("action", "trace")])

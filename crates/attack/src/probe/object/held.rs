@@ -98,6 +98,7 @@ pub fn with_pin(action: &str, path: &str) -> Option<io::Result<()>> {
         "unpin" => fs::remove_file(path),
         // A bpffs takes no dots.
         "rename-over" => fs::rename(format!("{path}-new"), path),
+        "link-from" => fs::hard_link(path, format!("{path}-more")),
         "read" => fs::read(path).map(drop),
         _ => return None,
     })
