@@ -44,6 +44,7 @@
 //!
 //! map TYPE               makes a map; types as libbpf calls them
 //! keep-map TYPE          the same, and it stays until the probe ends
+//! fill-maps TYPE         the same, until no more can be had
 //! map-in-map OUTER INNER makes a map of maps like one of type INNER
 //! struct-ops-map         makes a map for a congestion control of TCP
 //! load KIND[:TARGET] [CALL]
@@ -93,6 +94,7 @@ mod object;
 mod sys;
 
 use rustix::fs::{Mode, OFlags};
+use rustix::process::{Resource, Rlimit, setrlimit};
 use rustix::time::{ClockId, clock_gettime, clock_settime};
 use std::ffi::CString;
 use std::fs;
@@ -371,7 +373,7 @@ fn with(action: &str, argument: &str) -> Result<io::Result<()>, Misuse> {
             .and_then(|()| rustix::process::chdir("/"))
             .map_err(io::Error::from),
         "setuid" => sys::set_uid(number(argument)?),
-        "limit-processes" => sys::limit_processes(number(argument)?),
+        "limit-processes" => limit(Resource::Nproc, number(argument)?),
         "clock" => move_clock(number(argument)?),
         "tai" => sys::set_tai_offset(number(argument)?),
         _ => return Err(Misuse(format!("cannot {action}"))),
@@ -379,6 +381,14 @@ fn with(action: &str, argument: &str) -> Result<io::Result<()>, Misuse> {
 }
 
 /// Code in a file that nobody but this process knows, and can still write.
+fn limit(resource: Resource, most: u64) -> io::Result<()> {
+    let limit = Rlimit {
+        current: Some(most),
+        maximum: Some(most),
+    };
+    Ok(setrlimit(resource, limit)?)
+}
+
 fn memfd_code() -> io::Result<()> {
     let memory = rustix::fs::memfd_create("code", rustix::fs::MemfdFlags::empty())?;
     let mut memory = fs::File::from(memory);

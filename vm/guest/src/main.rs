@@ -9,6 +9,7 @@
 //! - [`owner`]: loaders that own BPF objects
 //! - [`seal`]: what a sealed guard holds, and what tests require of it
 //! - [`sealed`]: what policy keys sign for a sealed guard
+//! - [`crowd`]: many threads on every CPU
 //! - [`asker`]: the smallest program that calls `bpf()`
 //! - [`demo`]: what `make demo` shows
 //! - [`envelope`]: signatures as an attacker makes them
@@ -18,6 +19,7 @@
 
 mod asker;
 mod cgroup;
+mod crowd;
 mod demo;
 mod envelope;
 mod fixture;

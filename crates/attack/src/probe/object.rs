@@ -15,6 +15,7 @@ mod socket;
 mod sys;
 
 use super::{Misuse, argument, say, tell};
+use rustix::process::Resource;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Mutex;
@@ -35,7 +36,7 @@ static KEPT: Mutex<Vec<OwnedFd>> = Mutex::new(Vec::new());
 pub fn act<'a>(action: &str, rest: &'a [&'a str]) -> Option<Result<&'a [&'a str], Misuse>> {
     let result = match action {
         "map" => make_map(rest),
-        "keep-map" => keep_map(rest),
+        "keep-map" | "fill-maps" => keep_maps(action, rest),
         "map-in-map" => make_map_in_map(rest),
         "struct-ops-map" => {
             tell(action, map::make_struct_ops().map(drop));
@@ -140,15 +141,24 @@ fn make_map<'a>(rest: &'a [&'a str]) -> Result<&'a [&'a str], Misuse> {
     Ok(rest)
 }
 
-fn keep_map<'a>(rest: &'a [&'a str]) -> Result<&'a [&'a str], Misuse> {
-    let (name, rest) = argument("keep-map", rest)?;
-    let kept = map::make(shape(name)?).map(|map| {
-        if let Ok(mut kept) = KEPT.lock() {
-            kept.push(map);
-        }
-    });
-    tell(&format!("keep-map {name}"), kept);
+fn keep_maps<'a>(action: &str, rest: &'a [&'a str]) -> Result<&'a [&'a str], Misuse> {
+    let (name, rest) = argument(action, rest)?;
+    let shape = shape(name)?;
+    let keep = || map::make(shape).map(keep);
+    let kept = match action {
+        "keep-map" => keep(),
+        _ => super::limit(Resource::Nofile, 1 << 20).and_then(|()| {
+            loop {
+                keep()?;
+            }
+        }),
+    };
+    tell(&format!("{action} {name}"), kept);
     Ok(rest)
+}
+
+fn keep(object: OwnedFd) {
+    KEPT.lock().expect("one thread keeps").push(object);
 }
 
 fn make_map_in_map<'a>(rest: &'a [&'a str]) -> Result<&'a [&'a str], Misuse> {

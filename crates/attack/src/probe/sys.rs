@@ -433,16 +433,6 @@ pub fn set_uid(uid: libc::uid_t) -> io::Result<()> {
     check(unsafe { libc::setuid(uid) }).map(drop)
 }
 
-/// Limits the number of processes of its user.
-pub fn limit_processes(count: libc::rlim_t) -> io::Result<()> {
-    let limit = libc::rlimit {
-        rlim_cur: count,
-        rlim_max: count,
-    };
-    // SAFETY: `limit` outlives the call.
-    check(unsafe { libc::setrlimit(libc::RLIMIT_NPROC, &raw const limit) }).map(drop)
-}
-
 /// Sets by how many seconds CLOCK_TAI is ahead of CLOCK_REALTIME.
 pub fn set_tai_offset(seconds: libc::c_long) -> io::Result<()> {
     // SAFETY: zeros are a `timex` that asks for nothing.

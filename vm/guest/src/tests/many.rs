@@ -1,14 +1,14 @@
 //! Verdicts do not land on other tasks, however many programs are executed at
 //! once (scratch memory that tasks share is how they would).
 
+use crate::crowd::{THREADS, on_all_cpus};
 use crate::envelope;
 use crate::fixture::{self, ACME, ANY_COMMAND, Events, STRANGER};
 use crate::guest::Guest;
 use crate::policy;
 use crate::registry::{Group, RunsOn};
 use crate::test;
-use anyhow::{Context, Result, bail, ensure};
-use rustix::thread::{CpuSet, sched_setaffinity};
+use anyhow::{Context, Result, ensure};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Barrier;
@@ -25,9 +25,6 @@ pub const GROUP: Group = Group {
         test!(verdicts_are_right_while_signatures_are_set_anew).within(150),
     ],
 };
-
-/// Threads that start programs; as many are bound to each CPU as to none.
-const THREADS: usize = 6;
 
 /// A program, and what the guard must say of it: a reason, or `none`.
 #[derive(Debug, Clone)]
@@ -73,33 +70,13 @@ fn programs(guest: &Guest) -> Result<Vec<Labelled>> {
 /// Runs `each` programs in each thread, all at the same time, and compares what
 /// each could do with its label.
 fn run_all(programs: &[Labelled], each: usize) -> Result<()> {
-    let cpus = std::thread::available_parallelism()?.get();
     let start = Barrier::new(THREADS);
-    std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..THREADS)
-            .map(|thread| {
-                let start = &start;
-                scope.spawn(move || -> Result<()> {
-                    if thread % (cpus + 1) < cpus {
-                        let mut set = CpuSet::new();
-                        set.set(thread % (cpus + 1));
-                        sched_setaffinity(None, &set).context("cannot bind to a CPU")?;
-                    }
-                    start.wait();
-                    for turn in 0..each {
-                        // Each thread goes through them from another place on,
-                        // in steps of 3: signed and unsigned alternate.
-                        check_one(&programs[(thread + turn * 3) % programs.len()])?;
-                    }
-                    Ok(())
-                })
-            })
-            .collect();
-        for thread in threads {
-            match thread.join() {
-                Ok(result) => result?,
-                Err(_) => bail!("a thread panicked"),
-            }
+    on_all_cpus(|thread| {
+        start.wait();
+        for turn in 0..each {
+            // Each thread goes through them from another place on, in steps of
+            // 3: signed and unsigned alternate.
+            check_one(&programs[(thread + turn * 3) % programs.len()])?;
         }
         Ok(())
     })
