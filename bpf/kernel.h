@@ -385,6 +385,7 @@ struct proc_inode {
 
 struct task_struct {
 	unsigned int flags;
+	unsigned int ptrace;
 	struct mm_struct *mm;
 	struct hlist_node pid_links[1];
 	int pid;

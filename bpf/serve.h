@@ -31,6 +31,9 @@ static __always_inline void mark(struct task_struct *task)
 		set_entry(key, BT_REASON_BEFORE, BPF_NOEXIST);
 		return;
 	}
+	/* Its tracer acts through it, and stays. */
+	if (BPF_CORE_READ(task, ptrace))
+		image->reason = BT_REASON_TRACED;
 	__sync_fetch_and_add(&image->tasks, 1);
 	if (!set_entry(key, *id, BPF_NOEXIST))
 		__sync_fetch_and_sub(&image->tasks, 1);

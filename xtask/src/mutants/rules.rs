@@ -200,6 +200,13 @@ pub const RULES: &[Rule] = &[
         "process::code_that_was_not_signed_costs_trust",
     ),
     (
+        "who is traced is adopted",
+        "serve.h",
+        "\tif (BPF_CORE_READ(task, ptrace))",
+        "\tif (0)",
+        "before::one_that_is_traced_is_not_adopted",
+    ),
+    (
         "what runs already is not marked",
         "serve.h",
         "\t\tmark(task);",

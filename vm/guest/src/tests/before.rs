@@ -25,6 +25,7 @@ pub const GROUP: Group = Group {
         test!(what_forks_while_enforcement_starts_is_refused),
         test!(who_uses_bpf_is_named_with_what_to_restart),
         test!(an_adopted_process_is_trusted_and_shown),
+        test!(one_that_is_traced_is_not_adopted),
         test!(adopting_nobody_is_an_error_and_enforces_nothing),
     ],
 };
@@ -277,6 +278,45 @@ fn an_adopted_process_is_trusted_and_shown(guest: &mut Guest) -> Result<()> {
     mark.expect(
         guest,
         &[("outcome", "allowed"), ("comm", "adoptee"), ("key", "null")],
+    )?;
+    stop(guest)
+}
+
+fn one_that_is_traced_is_not_adopted(guest: &mut Guest) -> Result<()> {
+    stop(guest)?;
+    let adoptee = guest.copy("/usr/bin/bpftrust-probe", "adoptee")?;
+    let child = [
+        "traceme",
+        "touch",
+        "traced",
+        "until",
+        "go",
+        "bpf",
+        ANY_COMMAND,
+    ];
+    let mut actions = vec!["beside", "["];
+    actions.extend(child);
+    actions.extend([
+        "]", "until", "traced", "say", "ready", "until", "go", "wait",
+    ]);
+    actions.extend(["bpf", ANY_COMMAND]);
+    let both = start(guest, &adoptee, &actions)?;
+    guest
+        .run(&["bpftrust", "enforce", "--adopt", "adoptee"])?
+        .success()?;
+    let mark = Events::mark(guest)?;
+    go(guest)?;
+    // The child first: its parent waits for it.
+    let said = answers(guest, both)?;
+    ensure!(said == [NO, YES], "{said:?}");
+    mark.expect(
+        guest,
+        &[
+            ("action", "bpf"),
+            ("outcome", "denied"),
+            ("reason", "traced"),
+            ("comm", "adoptee"),
+        ],
     )?;
     stop(guest)
 }

@@ -46,7 +46,7 @@ fn expect_unsigned_refused(guest: &Guest) -> Result<()> {
 fn a_permit_works_once(guest: &mut Guest) -> Result<()> {
     expect_unsigned_refused(guest)?;
     let (nonce, _) = seal_status(guest)?;
-    let file = permit(guest, GOVERNOR, 45)?;
+    let file = permit(guest, GOVERNOR, 25)?;
     let mark = Events::mark(guest)?;
     use_permit(guest, &file)?.success()?;
     mark.expect(
@@ -80,7 +80,7 @@ fn it_ends_by_the_time_since_boot(guest: &mut Guest) -> Result<()> {
         ensure!(said.ends_with(": ok\n"), "{said}");
         Ok(())
     };
-    let file = permit(guest, GOVERNOR, 30)?;
+    let file = permit(guest, GOVERNOR, 15)?;
     use_permit(guest, &file)?.success()?;
     clock(&format!("-{DAY}"))?;
     let ended = apply_unsigned(guest, 0)
@@ -91,7 +91,7 @@ fn it_ends_by_the_time_since_boot(guest: &mut Guest) -> Result<()> {
     let until = status(guest)?["seal"]["lifted_until"].clone();
     ensure!(until.is_null(), "{until}");
     // Set forward it ends nothing, either.
-    let file = permit(guest, GOVERNOR, 30)?;
+    let file = permit(guest, GOVERNOR, 15)?;
     use_permit(guest, &file)?.success()?;
     clock(DAY)?;
     let lasts = apply_unsigned(guest, 0);
@@ -107,7 +107,7 @@ fn an_expired_one_is_refused(guest: &mut Guest) -> Result<()> {
     std::thread::sleep(early);
     let file = permit_of(guest, GOVERNOR, &nonce, 0)?;
     expect_no_permit(guest, &file, "expired")?;
-    let file = permit(guest, GOVERNOR, 30)?;
+    let file = permit(guest, GOVERNOR, 15)?;
     use_permit(guest, &file)?.success()?;
     wait_until_sealed(guest)
 }
@@ -121,7 +121,7 @@ fn that_of_another_boot_is_refused(guest: &mut Guest) -> Result<()> {
         expect_no_permit(guest, &file, "wrong-nonce").context(other)?;
     }
     expect_unsigned_refused(guest)?;
-    let file = permit(guest, GOVERNOR, 30)?;
+    let file = permit(guest, GOVERNOR, 15)?;
     use_permit(guest, &file)?.success()?;
     wait_until_sealed(guest)
 }
@@ -178,7 +178,7 @@ fn a_changed_one_is_refused(guest: &mut Guest) -> Result<()> {
         .context(what)?;
     }
     // The first may have ended by now.
-    let said = hand_over(&fs::read(permit(guest, GOVERNOR, 30)?)?)?;
+    let said = hand_over(&fs::read(permit(guest, GOVERNOR, 15)?)?)?;
     ensure!(said == "EALREADY", "{said}");
     wait_until_sealed(guest)
 }
@@ -190,7 +190,7 @@ fn what_it_let_in_lets_nothing_old_in(guest: &mut Guest) -> Result<()> {
     let old = guest.path("old.policy");
     let signed = sign(guest, GOVERNOR, &text(serial, &[GOVERNOR], ""))?;
     fs::copy(signed, &old).context("cannot keep it")?;
-    use_permit(guest, &permit(guest, GOVERNOR, 30)?)?.success()?;
+    use_permit(guest, &permit(guest, GOVERNOR, 15)?)?.success()?;
     apply_unsigned(guest, 0)?;
     ensure!(next(guest)? == serial + 1, "{}", next(guest)?);
     wait_until_sealed(guest)?;
@@ -202,7 +202,7 @@ fn what_it_let_in_lets_nothing_old_in(guest: &mut Guest) -> Result<()> {
 fn a_signed_policy_is_judged_as_always_while_it_lasts(guest: &mut Guest) -> Result<()> {
     let signed = sign(guest, STRANGER, &next_text(guest, "")?)?;
     let parts = sealed::Parts::of(guest, &signed)?;
-    use_permit(guest, &permit(guest, GOVERNOR, 45)?)?.success()?;
+    use_permit(guest, &permit(guest, GOVERNOR, 25)?)?.success()?;
     parts.expect_refused(guest, "unknown-key", "ENOKEY")?;
     wait_until_sealed(guest)?;
     change(guest, "")
