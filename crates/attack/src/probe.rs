@@ -73,7 +73,8 @@
 //! btf-by-id N, receive SOCKET, steal PID:FD, adopt FD, inherited
 //!                        holds somebody else's
 //! lookup, batch, change, freeze, map-memory, test-run, info, perf-attach-held,
-//! socket-attach-held, tc-held, detach, update
+//! socket-attach-held, reuseport-held, fanout-held, xt-bpf-held, tun-held,
+//! tun-filter-held, kcm-held, tc-held, tunnel-held, detach, update
 //!                        uses it
 //! unpin PATH, rename-over PATH, link-from PATH, read PATH
 //!                        what becomes of pins; PATH-new is renamed

@@ -17,7 +17,7 @@ mod sys;
 use super::{Misuse, argument, say, tell};
 use rustix::process::Resource;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Mutex;
 
 /// A program that was loaded.
@@ -220,7 +220,7 @@ fn attach<'a>(action: &str, rest: &'a [&'a str]) -> Result<&'a [&'a str], Misuse
 fn attach_alone(action: &str, program: &Loaded) -> io::Result<()> {
     match action {
         "perf-attach" => event::attach(&event::open(program.kind)?, &program.file),
-        "socket-attach" => socket::attach(&program.file),
+        "socket-attach" => socket::attach(program.file.as_raw_fd()),
         "xdp-netlink" => netlink::xdp(&program.file),
         _ => netlink::tc(&program.file),
     }

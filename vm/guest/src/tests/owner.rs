@@ -275,6 +275,18 @@ fn who_is_executed_with_anothers_descriptor_has_no_trust(guest: &mut Guest) -> R
     expect_answer(&all.agent, &closed, "ok")
 }
 
+/// Calls that take the descriptor of a program of this kind, on what does not know
+/// them or, of the last, is down: and how its owner hears of that.
+const BY_DESCRIPTOR: &[(&str, &str, &str)] = &[
+    ("socket_filter", "reuseport-held", "EINVAL"),
+    ("socket_filter", "fanout-held", "ENOPROTOOPT"),
+    ("socket_filter", "xt-bpf-held", "ENOPROTOOPT"),
+    ("socket_filter", "tun-held", "ENOTTY"),
+    ("socket_filter", "tun-filter-held", "ENOTTY"),
+    ("socket_filter", "kcm-held", "ENOTTY"),
+    ("lwt_in", "tunnel-held", "ENETDOWN"),
+];
+
 fn who_inherits_one_without_trust_has_no_use_of_it(guest: &mut Guest) -> Result<()> {
     let all = Loaders::sign(guest)?;
     let hand_over = |make: &str, then: &str| format!("{make} hand-down exec {UNSIGNED} {then}");
@@ -305,6 +317,23 @@ fn who_inherits_one_without_trust_has_no_use_of_it(guest: &mut Guest) -> Result<
         ];
         mark.expect(guest, &event)
             .with_context(|| then.to_owned())?;
+    }
+    for (kind, action, by_owner) in BY_DESCRIPTOR {
+        let mark = Events::mark(guest)?;
+        let load = &format!("load {kind} hold-program");
+        let then = format!("inherited {action}");
+        expect_answer(&all.agent, &hand_over(load, &then), "EPERM")
+            .with_context(|| then.clone())?;
+        mark.expect(
+            guest,
+            &[
+                ("action", "attach"),
+                ("reason", "no-signature"),
+                ("executable", UNSIGNED),
+            ],
+        )
+        .context(then)?;
+        expect_answer(&all.agent, &format!("{load} {action}"), by_owner)?;
     }
     // The owner's own way to do the same.
     expect_answer(&all.agent, "hold-map mmapable_array map-memory", "ok")?;

@@ -76,6 +76,7 @@ pub fn act(action: &str) -> Option<io::Result<Option<i64>>> {
         "info" => with_held(info).map(|_| None),
         "update" => with_held(update).map(|()| None),
         "tc-held" => with_held(|object| super::netlink::tc(object)).map(|()| None),
+        "tunnel-held" => with_held(|object| super::netlink::tunnel(object)).map(|()| None),
         "batch" => with_held(batch).map(|()| None),
         "freeze" => with_held(|object| {
             bpf::call(bpf::MAP_FREEZE, &mut Attributes::new().file(0, object)).map(|_| None)
@@ -86,8 +87,10 @@ pub fn act(action: &str) -> Option<io::Result<Option<i64>>> {
         "test-run" => with_held(test_run).map(|()| None),
         "map-memory" => with_held(sys::map_shared).map(|()| None),
         "perf-attach-held" => with_held(super::attach_to_event).map(|()| None),
-        "socket-attach-held" => with_held(|object| super::socket::attach(object)).map(|()| None),
-        _ => return None,
+        _ => {
+            let hand_over = super::socket::way(action)?;
+            with_held(|object| hand_over(object.as_raw_fd())).map(|()| None)
+        }
     };
     Some(result)
 }

@@ -79,6 +79,35 @@ fn add_filter(socket: &OwnedFd, program: impl AsFd) -> io::Result<()> {
     ask(socket, RTM_NEWTFILTER, CREATE, &filter)
 }
 
+/// Has the program look at what comes by a route that no packet takes.
+pub fn tunnel(program: impl AsFd) -> io::Result<()> {
+    const RTM_NEWROUTE: u16 = 24;
+    const RTM_DELROUTE: u16 = 25;
+    const RTA_DST: u16 = 1;
+    const RTA_OIF: u16 = 4;
+    const RTA_ENCAP_TYPE: u16 = 21;
+    const RTA_ENCAP: u16 = 22;
+    const LWTUNNEL_ENCAP_BPF: u16 = 6;
+    const LWT_BPF_IN: u16 = 1;
+    const LWT_BPF_PROG_FD: u16 = 1;
+    const LWT_BPF_PROG_NAME: u16 = 2;
+    // struct rtmsg: AF_INET, 32 bits of destination, no source, no service;
+    // table, protocol, scope, type: main, static, link, unicast; flags
+    let mut route = words(&[2 | 32 << 8, 254 | 4 << 8 | 253 << 16 | 1 << 24, 0]);
+    // Of TEST-NET-3 (RFC 5737)
+    route.extend(attribute(RTA_DST, &[203, 0, 113, 1]));
+    route.extend(attribute(RTA_OIF, &LOOPBACK.to_ne_bytes()));
+    let mut entry = attribute(LWT_BPF_PROG_FD, &program.as_fd().as_raw_fd().to_ne_bytes());
+    entry.extend(attribute(LWT_BPF_PROG_NAME, b"probe\0"));
+    let entry = attribute(LWT_BPF_IN | NESTED, &entry);
+    let mut tunnel = route.clone();
+    tunnel.extend(attribute(RTA_ENCAP_TYPE, &LWTUNNEL_ENCAP_BPF.to_ne_bytes()));
+    tunnel.extend(attribute(RTA_ENCAP | NESTED, &entry));
+    let socket = open()?;
+    ask(&socket, RTM_NEWROUTE, CREATE, &tunnel)?;
+    ask(&socket, RTM_DELROUTE, 0, &route)
+}
+
 const TCA_KIND: u16 = 1;
 
 /// `NLA_F_NESTED`

@@ -79,6 +79,7 @@ const KINDS: &[Kind] = &[
     plain("sched_act", 4, 0, 0),
     plain("tracepoint", 5, 0, 0),
     plain("xdp", 6, 37, 2),
+    plain("lwt_in", 10, 0, 0),
     // As old loaders have it, which do not say how they will attach it.
     plain("xdp_unsaid", 6, 0, 2),
     plain("perf_event", 7, 0, 0),
