@@ -4,6 +4,7 @@
 mod objects;
 mod policy;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -61,6 +62,8 @@ pub enum Verb {
     Events(EventsArgs),
     /// Show BPF objects and whose they are, or take their pins away
     Objects(ObjectsArgs),
+    /// Execute a signed loader that has no privileges, under a BPF token
+    Run(RunArgs),
     /// Try on a test machine whether what bpftrust promises holds
     Attack(AttackArgs),
     /// Write man pages and shell completions
@@ -293,6 +296,23 @@ pub struct ExplainArgs {
     /// Executables
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
+}
+
+/// Arguments of `run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// User that the loader runs as, by name or number
+    #[arg(long, default_value = "nobody", value_name = "USER")]
+    pub user: String,
+    /// Delegate what this grant says, not what the loader's signature and the policy allow
+    #[arg(long, value_name = "GRANT")]
+    pub grant_from: Option<PathBuf>,
+    /// Policy file; default /etc/bpftrust/policy.toml
+    #[arg(long, value_name = "FILE", conflicts_with = "grant_from")]
+    pub policy: Option<PathBuf>,
+    /// The loader, by its path or looked for in PATH, and its arguments
+    #[arg(required = true, trailing_var_arg = true, value_name = "LOADER")]
+    pub command: Vec<OsString>,
 }
 
 /// Arguments of `enforce`.

@@ -14,6 +14,7 @@ pub mod objects;
 pub mod permit;
 pub mod policy;
 pub mod release;
+pub mod run;
 pub mod sign;
 pub mod status;
 pub mod verify;

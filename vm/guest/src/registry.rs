@@ -35,6 +35,7 @@ pub const GROUPS: &[&Group] = &[
     &tests::grant::GROUP,
     &tests::ability::GROUP,
     &tests::owner::GROUP,
+    &tests::run::GROUP,
     &tests::policy::GROUP,
     &tests::forged::GROUP,
     &tests::change::GROUP,

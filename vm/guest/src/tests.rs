@@ -32,6 +32,7 @@ pub mod policy;
 pub mod probe;
 pub mod process;
 pub mod reach;
+pub mod run;
 pub mod seal;
 pub mod sealedpolicy;
 pub mod sealing;

@@ -7,12 +7,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Context, anyhow, ensure};
 use bpftrust_guard::{Denial, Entitlement, Keys, Libraries, Policy, Publisher, Signed, Vocabulary};
 use bpftrust_signature::{
-    Certificate, FileSignature, Grant, KeyHint, Kind, Reason, Refusal, Statement, verify,
+    Certificate, FileSignature, Grant, KeyHint, Kind, Reason, Refusal, Rights, Statement, verify,
 };
 use bpftrust_verity::Digest;
 use serde_json::{Map, Value, json};
 
-use crate::advice::advised;
+use crate::advice::{advised, quoted};
 use crate::cli::ExplainArgs;
 use crate::guard_advice::load_policy;
 use crate::input::read_regular;
@@ -50,6 +50,23 @@ pub fn run(args: &ExplainArgs) -> anyhow::Result<Outcome> {
         }
     }
     Ok(outcome)
+}
+
+/// What a file that is executed may do under a policy.
+///
+/// # Errors
+/// If it could not be told, or the answer is nothing.
+pub fn rights_of(path: &Path, policy: Policy) -> anyhow::Result<Rights> {
+    match Judge::new(policy)?.explain(path, None)?.verdict {
+        Verdict::Trusted(entitlement) => Ok(entitlement.rights),
+        Verdict::Refused { reason, detail } => Err(advised(
+            match detail {
+                Some(detail) => anyhow!("{} is not trusted, {reason}: {detail}", escaped(path)),
+                None => anyhow!("{} is not trusted, {reason}", escaped(path)),
+            },
+            format!("type 'bpftrust explain {}'", quoted(path)),
+        )),
+    }
 }
 
 /// A policy, ready to verify.

@@ -1,0 +1,49 @@
+//! The system calls that have no safe wrapper.
+#![allow(
+    unsafe_code,
+    reason = "fork, unshare and close_range have no safe wrappers"
+)]
+
+use rustix::io::Errno;
+use rustix::thread::{UnshareFlags, unshare_unsafe};
+
+/// Runs `work` in a child, which ends with it. The caller has no other threads.
+pub fn in_child(work: impl FnOnce()) -> Result<(), Errno> {
+    // SAFETY: there is one thread, so the child finds no lock that is held.
+    match unsafe { libc::fork() } {
+        -1 => Err(last_error()),
+        0 => {
+            work();
+            // SAFETY: it does not return; what is to be done at exit is the parent's.
+            unsafe { libc::_exit(0) }
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A user namespace, with all capabilities there, and a mount namespace in it.
+pub fn unshare() -> Result<(), Errno> {
+    // SAFETY: descriptors stay shared as they are.
+    unsafe { unshare_unsafe(UnshareFlags::NEWUSER | UnshareFlags::NEWNS) }
+}
+
+/// From the first descriptor behind the standard ones on, none survives an exec.
+pub fn close_on_exec() -> Result<(), Errno> {
+    // SAFETY: no memory is involved, and no descriptor is closed now.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_close_range,
+            3_u32,
+            u32::MAX,
+            libc::CLOSE_RANGE_CLOEXEC,
+        )
+    };
+    if result < 0 {
+        return Err(last_error());
+    }
+    Ok(())
+}
+
+fn last_error() -> Errno {
+    Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)
+}

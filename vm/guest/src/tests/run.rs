@@ -1,0 +1,270 @@
+//! `bpftrust run`: a loader without any privilege works under a token, and what is
+//! not granted is not delegated.
+
+use crate::fixture::{self, ACME, Events, UNSIGNED};
+use crate::grant::{Grant, loader};
+use crate::guest::Guest;
+use crate::process::{Output, Program};
+use crate::registry::{Group, RunsOn};
+use crate::test;
+use anyhow::{Context, Result, ensure};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+pub const GROUP: Group = Group {
+    name: "run",
+    runs_on: RunsOn::Supported,
+    setup: Some(fixture::enforce),
+    teardown: Some(fixture::release),
+    tests: &[
+        test!(a_tool_of_debian_works_without_privileges).within(120),
+        test!(nothing_is_kept_but_what_a_token_takes),
+        test!(it_is_its_process_and_status),
+        test!(what_is_granted_is_delegated_and_no_more),
+        test!(without_the_token_the_kernel_refuses),
+        test!(who_would_get_no_token_is_not_started),
+        test!(a_grant_of_somebodys_choice_gives_no_trust),
+        test!(who_may_not_delegate_is_told),
+    ],
+};
+
+/// A tool that attaches by `bpf()` alone, to tracepoints with BTF.
+const TOOL: &str = "/usr/sbin/runqlat-libbpf";
+
+/// `nobody`, of Debian.
+const UID: u32 = 65_534;
+
+/// `CAP_BPF`, `CAP_PERFMON`, `CAP_NET_ADMIN`
+const KEPT: &str = "000000c000001000";
+
+fn run(guest: &Guest, words: &[&str]) -> Result<Output> {
+    guest.run(&[&["bpftrust", "run"], words].concat())
+}
+
+fn text(path: &Path) -> Result<&str> {
+    path.to_str().context("a path of ASCII")
+}
+
+/// The tool, signed with this grant.
+fn tool(guest: &Guest, grant: &str) -> Result<PathBuf> {
+    let copy = guest.copy(TOOL, "runqlat")?;
+    fixture::sign_with_grant(guest, ACME, &copy, grant)?;
+    Ok(copy)
+}
+
+fn a_tool_of_debian_works_without_privileges(guest: &mut Guest) -> Result<()> {
+    let tool = tool(guest, &Grant::ALL.of("runqlat", 1))?;
+    let path = text(&tool)?;
+    let mark = Events::mark(guest)?;
+    let words = ["run", "--user", "nobody", "--", path, "2", "1"];
+    let mut running = guest.start(Program::new("bpftrust").args(words))?;
+    guest.wait_until_says(&mut running, "distribution")?;
+    let said = running.said();
+    // A line of its histogram: something was counted.
+    ensure!(said.contains("|*"), "{said}");
+    for command in [
+        "token-create",
+        "map-create",
+        "prog-load",
+        "raw-tracepoint-open",
+    ] {
+        mark.expect(
+            guest,
+            &[
+                ("action", "bpf"),
+                ("outcome", "allowed"),
+                ("command", command),
+                ("executable", path),
+            ],
+        )
+        .context(command)?;
+    }
+    mark.expect_none(guest, &[("outcome", "denied"), ("executable", path)])
+}
+
+/// A shell, in which nothing is to be trusted, says what it finds.
+fn nothing_is_kept_but_what_a_token_takes(guest: &mut Guest) -> Result<()> {
+    let grant = guest.write("grant.toml", Grant::ALL.of("shell", 1))?;
+    let secret = guest.write("secret", "")?;
+    let secret = secret.display();
+    // A descriptor that is no loader's business.
+    let command = format!(
+        "chmod 600 {secret}; exec 7< {secret}; bpftrust run --grant-from {} -- /bin/sh -c '\
+         cat /proc/self/status /proc/self/uid_map /proc/self/gid_map; readlink /proc/self/ns/user; \
+         ls /proc/$$/fd; env; \
+         cat {secret}; mount -t tmpfs none /mnt; chroot / true; echo x > /proc/sys/kernel/hostname'",
+        grant.display()
+    );
+    let output = guest.shell(&command)?;
+    let said = &output.stdout;
+    for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
+        ensure!(said.contains(&format!("{set}:\t{KEPT}\n")), "{set}: {said}");
+    }
+    ensure!(said.contains("NoNewPrivs:\t1\n"), "{said}");
+    ensure!(
+        said.contains(&format!("Uid:\t{UID}\t{UID}\t{UID}\t{UID}\n")),
+        "{said}"
+    );
+    let mapped = said
+        .lines()
+        .filter(|line| {
+            line.split_whitespace()
+                .eq([UID.to_string(), UID.to_string(), "1".into()])
+        })
+        .count();
+    ensure!(mapped == 2, "{said}");
+    let initial = fs::read_link("/proc/1/ns/user")?;
+    ensure!(said.contains("user:["), "{said}");
+    ensure!(!said.contains(text(&initial)?), "{said}");
+    ensure!(!said.lines().any(|line| line == "7"), "{said}");
+    for variable in [
+        "LIBBPF_BPF_TOKEN_PATH=/sys/fs/bpf",
+        "USER=nobody",
+        "LOGNAME=nobody",
+    ] {
+        ensure!(said.lines().any(|line| line == variable), "{said}");
+    }
+    for refused in [
+        "secret: Permission denied",
+        "/mnt: ",
+        "chroot: cannot change root directory",
+        "hostname: Permission denied",
+    ] {
+        ensure!(output.stderr.contains(refused), "{refused}: {output}");
+    }
+    Ok(())
+}
+
+fn it_is_its_process_and_status(guest: &mut Guest) -> Result<()> {
+    let grant = guest.write("grant.toml", Grant::ALL.of("shell", 1))?;
+    let grant = text(&grant)?;
+    let words = ["run", "--grant-from", grant, "--", "/bin/sh", "-c"];
+    let program = Program::new("bpftrust").args(words);
+    let mut running = guest.start(program.arg("echo $$; read line < /dev/zero"))?;
+    let pid = format!("{}\n", running.pid());
+    guest.wait_until_says(&mut running, &pid)?;
+    running.stop()?;
+    let output = run(guest, &["--grant-from", grant, "sh", "-c", "exit 42"])?;
+    ensure!(output.status == 42, "{output}");
+    Ok(())
+}
+
+fn what_is_granted_is_delegated_and_no_more(guest: &mut Guest) -> Result<()> {
+    let narrow = Grant {
+        commands: "map_create token_create",
+        programs: "xdp",
+        attaches: "xdp",
+        maps: "hash ringbuf",
+        abilities: "delegate",
+    };
+    let grant = guest.write("grant.toml", narrow.of("narrow", 1))?;
+    let mount = ["--", "cat", "/proc/self/mounts"];
+    let said = run(
+        guest,
+        &[&["--grant-from", text(&grant)?], &mount[..]].concat(),
+    )?
+    .success()?;
+    let options = said
+        .lines()
+        .rfind(|line| line.contains(" /sys/fs/bpf "))
+        .context("no bpffs")?;
+    for option in [
+        "delegate_cmds=map_create:token_create",
+        "delegate_maps=hash:ringbuf",
+        "delegate_progs=xdp",
+        "delegate_attachs=xdp",
+    ] {
+        let has = options.split([',', ' ']).any(|one| one == option);
+        ensure!(has, "{option}: {options}");
+    }
+    // Of a signed one the signature says it.
+    let signed = loader(guest, "narrow", narrow)?;
+    let said = run(guest, &["--", text(&signed)?, "read", "/proc/self/mounts"])?.success()?;
+    ensure!(said.ends_with(": ok\n"), "{said}");
+    Ok(())
+}
+
+/// Trust alone is no privilege.
+fn without_the_token_the_kernel_refuses(guest: &mut Guest) -> Result<()> {
+    let signed = loader(guest, "signed", Grant::ALL)?;
+    let path = text(&signed)?;
+    let mark = Events::mark(guest)?;
+    let said = run(guest, &["--", path, "map", "hash", "bpf", "11"])?.success()?;
+    ensure!(said == "map hash: EPERM\nbpf 11: EPERM\n", "{said}");
+    mark.expect(
+        guest,
+        &[
+            ("action", "bpf"),
+            ("outcome", "allowed"),
+            ("command", "map-create"),
+            ("executable", path),
+        ],
+    )?;
+    mark.expect_none(guest, &[("outcome", "denied"), ("executable", path)])
+}
+
+fn who_would_get_no_token_is_not_started(guest: &mut Guest) -> Result<()> {
+    let unsigned = guest.copy(UNSIGNED, "unsigned")?;
+    let undelegated = loader(
+        guest,
+        "undelegated",
+        Grant {
+            abilities: "children",
+            ..Grant::ALL
+        },
+    )?;
+    for (path, expected) in [
+        (&unsigned, "is not trusted, no-signature"),
+        (&undelegated, "it lacks the abilities 'delegate'"),
+    ] {
+        let output = run(guest, &["--", text(path)?, "touch", "started"])?;
+        ensure!(output.status == 2, "{output}");
+        ensure!(output.stderr.contains(expected), "{output}");
+        ensure!(output.stderr.contains("\nhelp: "), "{output}");
+        ensure!(!guest.path("started").exists(), "it was started");
+    }
+    Ok(())
+}
+
+/// What `--grant-from` says is delegated; whether the loader is trusted says its
+/// signature.
+fn a_grant_of_somebodys_choice_gives_no_trust(guest: &mut Guest) -> Result<()> {
+    let tool = guest.copy(TOOL, "unsigned-runqlat")?;
+    let grant = guest.write("grant.toml", Grant::ALL.of("runqlat", 1))?;
+    let mark = Events::mark(guest)?;
+    let output = run(
+        guest,
+        &["--grant-from", text(&grant)?, "--", text(&tool)?, "1", "1"],
+    )?;
+    ensure!(output.status != 0, "{output}");
+    mark.expect(
+        guest,
+        &[
+            ("action", "bpf"),
+            ("outcome", "denied"),
+            ("reason", "no-signature"),
+            ("executable", text(&tool)?),
+        ],
+    )
+    .map(drop)
+}
+
+fn who_may_not_delegate_is_told(guest: &mut Guest) -> Result<()> {
+    let signed = loader(guest, "signed", Grant::ALL)?;
+    let path = text(&signed)?;
+    for (words, expected) in [
+        (&["--user", "root", "--", path][..], "the user is root"),
+        (&["--user", "nemo", "--", path], "there is no user \"nemo\""),
+        (&["--", "no-such-loader"], "is in no directory of PATH"),
+    ] {
+        let output = run(guest, words)?;
+        ensure!(output.status == 2, "{output}");
+        ensure!(output.stderr.contains(expected), "{output}");
+    }
+    let words = ["run", "--", path, "say", "started"];
+    let output = Program::new("bpftrust").args(words).by_user().run()?;
+    ensure!(output.status == 2, "{output}");
+    ensure!(output.stderr.contains("help: type 'sudo"), "{output}");
+    ensure!(!output.stdout.contains("started"), "{output}");
+    Ok(())
+}
