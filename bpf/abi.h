@@ -86,10 +86,18 @@ enum bt_ability {
 	BT_ABILITY_INSPECT,	    /* it itself reads objects of others */
 };
 
+/* What every bpf() call of a loader takes besides rights: bits of a set that grant,
+ * publisher and policy add to, and none takes from. */
+enum bt_requirement {
+	BT_REQUIRE_TOKEN = 1, /* a BPF token of its owner's */
+	BT_REQUIRE_KNOWN = BT_REQUIRE_TOKEN,
+};
+
 /* What a signature lets a loader do. */
 struct bt_grant {
-	__u16 size; /* of all this: a larger one is of a form to come */
-	__u16 reserved[3];
+	__u16 size;	/* of all this: a larger one is of a form to come */
+	__u16 required; /* enum bt_requirement */
+	__u16 reserved[2];
 	__u64 version;		 /* at most 2^63 - 1 */
 	__u64 not_after;	 /* seconds since the epoch; 0 for no end */
 	__u8 name[BT_NAME_SIZE]; /* of the loader, NUL-padded; at least one NUL */
@@ -134,6 +142,7 @@ enum bt_reason {
 	BT_REASON_SEALED,	    /* what is sealed can't be taken away or changed */
 	BT_REASON_KEPT_ON,	    /* would switch the guard off from outside of BPF */
 	BT_REASON_WRONG_NONCE,	    /* a permit of another boot, or one that was used */
+	BT_REASON_NO_TOKEN,	    /* called without the token that it must use */
 };
 
 /* What an event is about. */
@@ -183,6 +192,7 @@ enum bt_limit {
 	BT_RULES = 131072,    /* rules at most */
 	BT_KFUNCS = 1024,     /* functions of the kernel that programs may call, at most */
 	BT_SIGNERS = 4,	      /* keys that sign the libraries of one process, at most */
+	BT_TOKENS = 4,	      /* tokens that are remembered of one process */
 };
 
 #define BT_DIGEST_MAX 64
@@ -263,12 +273,14 @@ struct bt_image {
 	__u32 libraries; /* 1 << enum bt_libraries: the strictest that each file that it
 			    maps fulfils */
 	__u8 inspects;	 /* has a descriptor of another's object */
-	__u8 reserved[7];
+	__u8 required;	 /* enum bt_requirement: what goes with `rights` */
+	__u8 reserved[6];
+	__u32 tokens[BT_TOKENS]; /* that it made or used, by number; 0 for none */
 };
 
 /* An object that a trusted process made, as readers are shown it. */
 struct bt_owned {
-	__u32 id;		      /* BPF's own; 0 while it has none */
+	__u32 id;		      /* BPF's own, 0 while it has none; a token's is ours */
 	__u16 object;		      /* enum bt_object: PROGRAM, MAP or TOKEN */
 	__u16 reserved;		      /* 0 */
 	__u32 type;		      /* enum bpf_prog_type or bpf_map_type */
@@ -276,6 +288,17 @@ struct bt_owned {
 	__u8 label[BT_COMM_SIZE];     /* its name in the kernel */
 	__u8 publisher[BT_NAME_SIZE]; /* the owner: who signed the loader, */
 	__u8 loader[BT_NAME_SIZE];    /* and the name that he gave it */
+};
+
+/* A BPF token that exists. */
+struct bt_token {
+	__u64 made;		      /* nanoseconds, CLOCK_BOOTTIME */
+	__u32 id;		      /* from 1 on */
+	__u32 pid;		      /* thread group that made it */
+	__u8 comm[BT_COMM_SIZE];      /* its name then */
+	__u8 publisher[BT_NAME_SIZE]; /* the owner, as of struct bt_owned */
+	__u8 loader[BT_NAME_SIZE];
+	struct bt_rights delegates; /* as its bpffs was mounted: a token can do no more */
 };
 
 /*
@@ -333,7 +356,8 @@ struct bt_order {
 struct bt_policy {
 	__u32 magic;	  /* BT_POLICY_MAGIC */
 	__u16 form;	  /* BT_POLICY_FORM */
-	__u16 libraries;  /* enum bt_libraries */
+	__u8 libraries;	  /* enum bt_libraries */
+	__u8 required;	  /* enum bt_requirement: of every loader */
 	__u64 generation; /* one more than that of the policy in force */
 	__u32 publishers;
 	__u32 keys;
@@ -348,7 +372,8 @@ struct bt_policy {
 struct bt_publisher {
 	__u8 name[BT_NAME_SIZE]; /* NUL-padded */
 	__u8 restricted;	 /* may sign only loaders that a rule names */
-	__u8 reserved[7];
+	__u8 required;		 /* enum bt_requirement: of his loaders */
+	__u8 reserved[6];
 	struct bt_rights ceiling;
 };
 
@@ -434,7 +459,7 @@ struct bt_state {
 	__u32 sealed;	 /* nothing in user space takes the guard away until reboot */
 	__u32 anchor;	 /* sealed: thread group that holds links and keyrings */
 	__u32 libraries; /* enum bt_libraries, of the policy in force */
-	__u32 reserved;	 /* 0 */
+	__u32 tokens;	 /* number of the newest token */
 };
 
 /* A message to be hashed, and its SHA-256 (bt_hash). */
@@ -463,8 +488,9 @@ _Static_assert(sizeof(struct bt_digest) == 68, "bt_digest is packed");
 _Static_assert(sizeof(struct bt_event) % 8 == 0, "bt_event is packed");
 _Static_assert(sizeof(struct bt_rights) == 48, "bt_rights is packed");
 _Static_assert(sizeof(struct bt_grant) == 104, "bt_grant is packed");
-_Static_assert(sizeof(struct bt_image) == 368, "bt_image is packed");
+_Static_assert(sizeof(struct bt_image) == 384, "bt_image is packed");
 _Static_assert(sizeof(struct bt_owned) == 96, "bt_owned is packed");
+_Static_assert(sizeof(struct bt_token) == 144, "bt_token is packed");
 _Static_assert(sizeof(struct bt_owner) == 64, "bt_owner is packed");
 _Static_assert(sizeof(struct bt_policy) == 136, "bt_policy is packed");
 _Static_assert(sizeof(struct bt_order) == 56, "bt_order is packed");

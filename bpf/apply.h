@@ -57,6 +57,9 @@ static int take_publisher(u64 index, struct intake *intake)
 		return 1;
 	intake->error = bpf_copy_from_user(&in->publisher, sizeof(in->publisher),
 					   (void *)(intake->from + index * sizeof(in->publisher)));
+	/* It may ask for what this version does not know. */
+	if (!intake->error && in->publisher.required & ~BT_REQUIRE_KNOWN)
+		intake->error = -EINVAL;
 	if (intake->error)
 		return 1;
 	if (intake->hashed)
@@ -154,8 +157,9 @@ static __always_inline void drop_others(u64 keep)
 static long refresh_image(struct bpf_map *map, const u64 *key, struct bt_image *image, void *ctx)
 {
 	struct bt_rights rights;
+	u32 required;
 
-	refresh(image, &rights);
+	refresh(image, &rights, &required);
 	return 0;
 }
 
@@ -174,7 +178,8 @@ static __always_inline int check_policy(const struct bt_policy *policy, u64 size
 					struct bt_state *guard)
 {
 	if (policy->magic != BT_POLICY_MAGIC || policy->form != BT_POLICY_FORM ||
-	    policy->libraries > BT_LIBRARIES_ANY || policy->audit != audit || policy->serial >> 63)
+	    policy->libraries > BT_LIBRARIES_ANY || policy->required & ~BT_REQUIRE_KNOWN ||
+	    policy->audit != audit || policy->serial >> 63)
 		return -EINVAL;
 	if (policy->publishers > BT_KEYS || policy->keys > BT_KEYS || policy->rules > BT_RULES)
 		return -E2BIG;

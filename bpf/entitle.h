@@ -162,12 +162,13 @@ static __always_inline u8 admit_signers(struct bt_image *image, u64 generation,
 }
 
 /*
- * What @image may do under the policy @generation, into @rights, and its
- * publisher's @name; the answer is a reason, NONE for something. An adopted
- * process has no signature to judge: it is as one signed without a grant.
+ * What @image may do under the policy @generation, into @rights, what it takes
+ * besides, into @required, and its publisher's @name; the answer is a reason,
+ * NONE for something. An adopted process has no signature to judge: it is as one
+ * signed without a grant.
  */
 static __always_inline u8 entitle(struct bt_image *image, u64 generation, struct bt_rights *rights,
-				  u8 *name)
+				  u32 *required, u8 *name)
 {
 	struct key_id key_id = { .generation = generation };
 	struct publisher_id publisher_id = { .generation = generation };
@@ -184,6 +185,9 @@ static __always_inline u8 entitle(struct bt_image *image, u64 generation, struct
 	else
 		__builtin_memcpy(rights, &policy->fallback, sizeof(*rights));
 	intersect(rights, &policy->ceiling);
+	*required = policy->required;
+	if (image->granted)
+		*required |= image->grant.required;
 	if (image->adopted)
 		return BT_REASON_NONE;
 	__builtin_memcpy(key_id.hint, image->key, sizeof(key_id.hint));
@@ -206,6 +210,7 @@ static __always_inline u8 entitle(struct bt_image *image, u64 generation, struct
 	if (publisher->restricted && !rule(&id, BT_RULE_SIGNS, key->publisher, image->grant.name))
 		return BT_REASON_NOT_GRANTED;
 	intersect(rights, &publisher->ceiling);
+	*required |= publisher->required;
 	__builtin_memcpy(name, publisher->name, sizeof(publisher->name));
 	return BT_REASON_NONE;
 }
@@ -240,13 +245,14 @@ static __always_inline bool has_rights(struct bt_image *image, u64 generation)
  * has the old one or the new one.
  */
 static __always_inline void keep_rights(struct bt_image *image, u64 generation, u32 heeded,
-					const struct bt_rights *rights)
+					const struct bt_rights *rights, u32 required)
 {
 	if (__sync_val_compare_and_swap(&image->busy, 0, 1))
 		return;
 	if (image->generation < generation ||
 	    (image->generation == generation && image->heeded < heeded)) {
 		__builtin_memcpy(&image->rights, rights, sizeof(*rights));
+		*(volatile u8 *)&image->required = required;
 		__sync_lock_test_and_set(&image->heeded, heeded);
 		__sync_lock_test_and_set(&image->generation, generation);
 	}
@@ -254,10 +260,10 @@ static __always_inline void keep_rights(struct bt_image *image, u64 generation, 
 }
 
 /*
- * What @image may do under the policy in force, into @rights. Returns the reason
- * why nothing, NONE for something.
+ * What @image may do under the policy in force, into @rights, and what it takes
+ * besides, into @required. Returns the reason why nothing, NONE for something.
  */
-__noinline u32 refresh(struct bt_image *image, struct bt_rights *rights)
+__noinline u32 refresh(struct bt_image *image, struct bt_rights *rights, u32 *required)
 {
 	struct bt_state *guard = guard_state();
 	u8 name[BT_NAME_SIZE] = {};
@@ -266,7 +272,7 @@ __noinline u32 refresh(struct bt_image *image, struct bt_rights *rights)
 	u32 heeded;
 	u8 reason;
 
-	if (!image || !rights || !guard)
+	if (!image || !rights || !required || !guard)
 		return BT_REASON_RESOURCES;
 	if (image->reason != BT_REASON_NONE)
 		return image->reason;
@@ -274,10 +280,11 @@ __noinline u32 refresh(struct bt_image *image, struct bt_rights *rights)
 		generation = generation_of(guard);
 		if (has_rights(image, generation)) {
 			__builtin_memcpy(rights, &image->rights, sizeof(*rights));
+			*required = *(volatile u8 *)&image->required;
 			reason = BT_REASON_NONE;
 		} else {
 			heeded = count_signers(image);
-			reason = entitle(image, generation, rights, name);
+			reason = entitle(image, generation, rights, required, name);
 			/* Where they need not sign, it does not matter who did. */
 			policy = policy_of(generation);
 			if (reason == BT_REASON_NONE && policy &&
@@ -290,7 +297,7 @@ __noinline u32 refresh(struct bt_image *image, struct bt_rights *rights)
 				/* At exec: an owner's name stays, under any policy. */
 				if (!image->publisher[0])
 					__builtin_memcpy(image->publisher, name, sizeof(name));
-				keep_rights(image, generation, heeded, rights);
+				keep_rights(image, generation, heeded, rights, *required);
 			}
 		}
 		if (reason == BT_REASON_NONE && has_expired(image, guard))
@@ -318,7 +325,7 @@ static __always_inline struct standing entitled_current(void)
 		/* A fork's record is its parent's until it asks for itself. */
 		if (!standing.image->generation)
 			standing.image->pid = bpf_get_current_pid_tgid() >> 32;
-		standing.reason = refresh(standing.image, &standing.rights);
+		standing.reason = refresh(standing.image, &standing.rights, &standing.required);
 	}
 	return standing;
 }
@@ -333,9 +340,11 @@ static __always_inline struct standing known_current(void)
 {
 	struct standing standing = standing_of_current();
 
-	if (is_trusted(&standing))
+	if (is_trusted(&standing)) {
 		__builtin_memcpy(&standing.rights, &standing.image->rights,
 				 sizeof(standing.rights));
+		standing.required = *(volatile u8 *)&standing.image->required;
+	}
 	return standing;
 }
 
@@ -348,6 +357,7 @@ static __always_inline void inherit(u64 parent, u64 child, bool shares_memory)
 	u64 *entry = bpf_map_lookup_elem(&tasks, &parent);
 	struct bt_rights rights;
 	struct bt_image *image;
+	u32 required;
 	u64 id;
 
 	forget_task(child); /* there is none, or one that could not be taken away */
@@ -360,7 +370,7 @@ static __always_inline void inherit(u64 parent, u64 child, bool shares_memory)
 		return;
 	}
 	if (!shares_memory) {
-		u8 reason = refresh(image, &rights);
+		u8 reason = refresh(image, &rights, &required);
 
 		if (reason == BT_REASON_NONE)
 			reason = judge_right(&rights, BT_OBJECT_ABILITY, BT_ABILITY_CHILDREN);

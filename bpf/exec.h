@@ -84,6 +84,7 @@ static __always_inline u8 judge_exec(struct linux_binprm *bprm, struct scratch *
 	struct verdict *verdict = &scratch->verdict;
 	struct bt_image *image = &scratch->image;
 	struct bt_rights rights;
+	u32 required;
 	u8 reason;
 
 	__builtin_memset(image, 0, sizeof(*image));
@@ -102,7 +103,7 @@ static __always_inline u8 judge_exec(struct linux_binprm *bprm, struct scratch *
 	bpf_get_current_comm(image->comm, sizeof(image->comm));
 	image->granted = verdict->granted;
 	__builtin_memcpy(&image->grant, &verdict->grant, sizeof(image->grant));
-	reason = refresh(image, &rights);
+	reason = refresh(image, &rights, &required);
 	if (reason == BT_REASON_NONE)
 		reason = judge_version(image);
 	return reason == BT_REASON_NONE ? judge_inheritance(image, &rights) : reason;

@@ -9,6 +9,8 @@
  *   bpf_map_create,        rights by type, and what a program can do; who made
  *   bpf_prog_load,         what, until its *_free
  *   bpf_token_create,
+ *   bpf_token_cmd,         a token is its owner's, and used within his rights
+ *   bpf_token_capable,
  *   bpf_map_free,
  *   bpf_prog_free,
  *   bpf_token_free
@@ -80,12 +82,14 @@
 #include "protect.h"
 #include "serve.h"
 #include "hook.h"
+#include "token.h"
 
 /* The programs; each stands alone. */
 #include "hooks_exec.h"
 #include "hooks_bpf.h"
 #include "hooks_memory.h"
 #include "hooks_object.h"
+#include "hooks_token.h"
 #include "hooks_attach.h"
 #include "hooks_trace.h"
 #include "hooks_policy.h"
@@ -113,6 +117,8 @@ const volatile struct {
 	struct bt_publisher publisher;
 	struct bt_rule rule;
 	struct bt_owned owned;
+	struct bt_token token;
+	enum bt_requirement requirement;
 	struct bt_owner owner;
 	struct bt_question question;
 	struct bt_arming arming;

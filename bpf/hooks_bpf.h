@@ -72,6 +72,7 @@ int BPF_PROG(bt_bpf, int command)
 	if (command == BT_COMMAND_TOKEN_CREATE)
 		ask(&decision, &standing, BT_OBJECT_ABILITY, BT_ABILITY_DELEGATE);
 	ask_about_objects(&decision, &standing, command, argument(ctx, 1));
+	ask_about_token(&decision, &standing, command, argument(ctx, 1));
 	if (decision.reason == BT_REASON_NONE && seal && !let_pass())
 		decision.reason = BT_REASON_RESOURCES;
 	if (refuse(&decision, standing.image))
@@ -101,6 +102,7 @@ int BPF_PROG(bt_map, struct bpf_map *map)
 		ask(&decision, &standing, BT_OBJECT_MAP, BPF_CORE_READ(inner, map_type));
 	if (map->map_type == BPF_MAP_TYPE_STRUCT_OPS && !(map->map_flags & BPF_F_LINK))
 		ask(&decision, &standing, BT_OBJECT_ATTACH, BPF_STRUCT_OPS);
+	require_token(&decision, &standing, argument(ctx, 2));
 	if (decision.reason == BT_REASON_NONE && standing.image &&
 	    !own(argument(ctx, 0), BT_OBJECT_MAP, map->map_type, standing.image))
 		decision.reason = BT_REASON_RESOURCES;
@@ -128,6 +130,9 @@ int BPF_PROG(bt_load, struct bpf_prog *prog)
 	ask(&decision, &standing, BT_OBJECT_PROGRAM, type);
 	if (attach && type != BPF_PROG_TYPE_STRUCT_OPS)
 		ask(&decision, &standing, BT_OBJECT_ATTACH, attach);
+	/* The hook's argument is NULL on 6.12 and 6.18 (kernel/bpf/syscall.c,
+	 * bpf_prog_load). */
+	require_token(&decision, &standing, (u64)BPF_CORE_READ(prog, aux, token));
 	/* No grant reaches so far. */
 	if (decision.reason == BT_REASON_NONE && answers_for_security(prog)) {
 		decision.reason = BT_REASON_NOT_GRANTED;

@@ -45,31 +45,6 @@ int BPF_PROG(bt_prog_fd, struct bpf_prog *prog)
 	return 0;
 }
 
-SEC("lsm/bpf_token_create")
-int BPF_PROG(bt_token, struct bpf_token *token)
-{
-	struct decision decision = { .action = BT_ACTION_BPF, .subject = BT_COMMAND_TOKEN_CREATE };
-	struct standing standing;
-
-	if (!armed())
-		return 0;
-	/* Whether it may be made was asked before the command. */
-	standing = standing_of_current();
-	if (is_trusted(&standing) && !own(argument(ctx, 0), BT_OBJECT_TOKEN, 0, standing.image))
-		decision.reason = BT_REASON_RESOURCES;
-	if (refuse(&decision, standing.image))
-		DENY_BLOCK();
-	return 0;
-}
-
-/* 6.18 calls it twice for one token. */
-SEC("lsm/bpf_token_free")
-int BPF_PROG(bt_token_end, struct bpf_token *token)
-{
-	disown(argument(ctx, 0));
-	return 0;
-}
-
 /*
  * A descriptor arrives: over a socket, from another process, out of io_uring.
  * Who may inspect receives what has no record, too: what nobody made under

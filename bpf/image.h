@@ -41,7 +41,9 @@ struct {
 struct standing {
 	struct bt_image *image;
 	u8 reason;
-	struct bt_rights rights; /* only of entitled_current() and known_current() */
+	/* only of entitled_current() and known_current(): */
+	u32 required; /* enum bt_requirement */
+	struct bt_rights rights;
 };
 
 static __always_inline struct bt_image *image_by_id(u64 id)

@@ -126,6 +126,7 @@ enum bpf_link_type {
 };
 enum {
 	BPF_F_LINK = 1U << 13,
+	BPF_F_TOKEN_FD = 1U << 16,
 };
 enum {
 	BPF_ANY,
@@ -296,6 +297,7 @@ struct bpf_prog_aux {
 	u32 id;
 	u32 attach_btf_id;
 	struct btf *attach_btf;
+	struct bpf_token *token;
 	char name[16];
 };
 
@@ -326,7 +328,12 @@ struct bpf_struct_ops_link {
 	struct bpf_map *map;
 };
 
-struct bpf_token;
+struct bpf_token {
+	u64 allowed_cmds;
+	u64 allowed_maps;
+	u64 allowed_progs;
+	u64 allowed_attachs;
+};
 
 struct socket;
 

@@ -159,6 +159,12 @@ int bt_show_keys(struct bpf_iter__bpf_map_elem *ctx)
 	return show(ctx, sizeof(struct bt_key));
 }
 
+SEC("iter/bpf_map_elem")
+int bt_show_tokens(struct bpf_iter__bpf_map_elem *ctx)
+{
+	return show(ctx, sizeof(struct bt_token));
+}
+
 /* All objects, and to whom they belong. */
 static __always_inline void show_object(struct seq_file *seq, const struct object *object,
 					const char *label)

@@ -245,8 +245,8 @@ static __always_inline bool take_grant(const struct bt_statement *statement,
 {
 	const struct bt_grant *grant = (void *)(statement + 1);
 
-	if (grant->size != sizeof(*grant) || grant->reserved[0] || grant->reserved[1] ||
-	    grant->reserved[2] || grant->version >> 63 || !grant->name[0] ||
+	if (grant->size != sizeof(*grant) || grant->required & ~BT_REQUIRE_KNOWN ||
+	    grant->reserved[0] || grant->reserved[1] || grant->version >> 63 || !grant->name[0] ||
 	    grant->name[BT_NAME_SIZE - 1])
 		return false;
 	__builtin_memcpy(&verdict->grant, grant, sizeof(*grant));

@@ -13,7 +13,13 @@ pub fn grant_as_json(grant: &Grant) -> Value {
     object.insert("version".into(), json!(grant.version));
     object.insert("not_after".into(), json!(end_as_json(grant)));
     object.extend(rights_as_json(&grant.rights));
+    object.insert("require".into(), json!(require(grant.requires_token)));
     object.into()
+}
+
+/// What files call a requirement, if there is one.
+pub fn require(token: bool) -> Option<&'static str> {
+    token.then_some("token")
 }
 
 /// When a grant ends, or null.
@@ -46,6 +52,7 @@ pub fn grant_lines(grant: &Grant) -> Vec<(&'static str, String)> {
         ("not after", end(grant)),
     ];
     lines.extend(rights_lines(&grant.rights));
+    lines.extend(require(grant.requires_token).map(|what| ("require", what.to_owned())));
     lines
 }
 

@@ -12,11 +12,11 @@ use bpftrust_signature::{KeyHint, Name, Rights, Set};
 use bpftrust_verity::{Algorithm, Digest};
 
 use crate::skeleton::types::{
-    bt_armed, bt_handover, bt_libraries, bt_limit, bt_object, bt_rule_kind,
+    bt_armed, bt_handover, bt_libraries, bt_limit, bt_object, bt_requirement, bt_rule_kind,
 };
 pub(crate) use crate::skeleton::types::{
     bt_arming, bt_digest, bt_event, bt_hash, bt_image, bt_key, bt_owned, bt_owner, bt_policy,
-    bt_publisher, bt_question, bt_rights, bt_rule, bt_state,
+    bt_publisher, bt_question, bt_rights, bt_rule, bt_state, bt_token,
 };
 use crate::{Vocabulary, libbpf_names};
 
@@ -58,6 +58,9 @@ pub(crate) const BT_RULE_DIGEST: u32 = bt_rule_kind::BT_RULE_DIGEST.0;
 pub(crate) const BT_RULE_NAME: u32 = bt_rule_kind::BT_RULE_NAME.0;
 pub(crate) const BT_RULE_SIGNS: u32 = bt_rule_kind::BT_RULE_SIGNS.0;
 
+/// What a call takes besides rights.
+pub(crate) const BT_REQUIRE_TOKEN: u8 = bt_requirement::BT_REQUIRE_TOKEN.0 as u8;
+
 /// What a policy asks of libraries.
 pub(crate) const BT_LIBRARIES_SIGNED: u32 = bt_libraries::BT_LIBRARIES_SIGNED.0;
 pub(crate) const BT_LIBRARIES_VERITY: u32 = bt_libraries::BT_LIBRARIES_VERITY.0;
@@ -86,6 +89,8 @@ unsafe impl Shared for bt_key {}
 unsafe impl Shared for bt_state {}
 // SAFETY: as above.
 unsafe impl Shared for bt_owned {}
+// SAFETY: as above.
+unsafe impl Shared for bt_token {}
 // SAFETY: as above.
 unsafe impl Shared for bt_owner {}
 // SAFETY: as above.

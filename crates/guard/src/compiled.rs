@@ -161,6 +161,7 @@ impl Compiled {
             },
             libraries: Libraries::from_number(header.libraries.into())
                 .ok_or_else(|| wrong("a rule about libraries that this version does not know"))?,
+            requires_token: header.required != 0,
             serial: header.serial,
             policy_keys: signers
                 .iter()
@@ -270,6 +271,7 @@ fn publisher(
     Ok(Publisher {
         name: name(&raw.name)?,
         ceiling: abi::rights(&raw.ceiling),
+        requires_token: raw.required != 0,
         loaders: if raw.restricted == 0 {
             None
         } else {
@@ -335,10 +337,10 @@ mod tests {
         place: tempfile::TempDir,
     }
 
-    const POLICY: &str = "serial = 7\n[policy-keys]\ncertificates = [\"p.pem\"]\n\
+    const POLICY: &str = "serial = 7\nrequire = \"token\"\n[policy-keys]\ncertificates = [\"p.pem\"]\n\
         [ceiling]\nprograms = [\"kprobe\"]\n\
         [publisher.a]\ncertificates = [\"a.pem\"]\nloaders = [\"x\", \"y\"]\nbare = \"loader\"\n\
-        [publisher.b]\nkeyring = \"builtin\"\n\
+        [publisher.b]\nkeyring = \"builtin\"\nrequire = \"token\"\n\
         [minimum-version]\nx = 3\nz = 4\n\
         [refused]\nnames = [\"z\"]\nkeys = [\"00000000000000ff\"]\n\
         digests = [\"sha256:1111111111111111111111111111111111111111111111111111111111111111\"]\n";
@@ -384,6 +386,7 @@ mod tests {
         let [a, b] = &policy.publishers[..] else {
             panic!("{policy:?}");
         };
+        assert!(policy.requires_token && b.requires_token && !a.requires_token);
         assert_eq!((a.name.as_str(), a.bare), ("a", Some(Kind::Loader)));
         assert_eq!(a.loaders.as_ref().map(|names| names.len()), Some(2));
         assert!(matches!(&a.keys, Keys::Certificates(keys) if keys.len() == 1));

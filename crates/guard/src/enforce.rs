@@ -390,6 +390,7 @@ fn attach(guard: &GuardSkel<'_>, pins: &Pins, sealed: bool) -> Result<Vec<OwnedF
         (View::Programs, &progs.bt_show_progs, None),
         (View::Maps, &progs.bt_show_maps, None),
         (View::Links, &progs.bt_show_links, None),
+        (View::Tokens, &progs.bt_show_tokens, Some(&maps.tokens)),
     ] {
         let name = program.name().to_string_lossy();
         let link = match map {

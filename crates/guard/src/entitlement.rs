@@ -28,6 +28,9 @@ pub struct Entitlement {
     pub cut_by_publisher: Rights,
     /// What the policy's ceiling takes away; it may be the same.
     pub cut_by_policy: Rights,
+    /// Each call of `bpf()` takes a BPF token of its owner's: grant, publisher or
+    /// policy says so.
+    pub requires_token: bool,
 }
 
 /// Why it gives no trust.
@@ -112,6 +115,9 @@ impl Policy {
             rights: claimed.intersection(publisher).intersection(&self.ceiling),
             cut_by_publisher: claimed.difference(publisher),
             cut_by_policy: claimed.difference(&self.ceiling),
+            requires_token: self.requires_token
+                || signed.publisher.requires_token
+                || signed.grant.is_some_and(|grant| grant.requires_token),
         })
     }
 
@@ -209,6 +215,7 @@ mod tests {
             serial: 0,
             policy_keys: Vec::new(),
             libraries: Libraries::Any,
+            requires_token: false,
             ceiling: Rights::UNLIMITED,
             fallback: programs(&[9]),
             publishers: vec![Publisher {
@@ -216,6 +223,7 @@ mod tests {
                 ceiling: Rights::UNLIMITED,
                 loaders: None,
                 bare: None,
+                requires_token: false,
                 keys: Keys::Certificates(Vec::new()),
             }],
             minimum_versions: BTreeMap::new(),
@@ -229,6 +237,7 @@ mod tests {
             version: 3,
             not_after: NOW,
             rights: programs(&[1, 2, 3]),
+            requires_token: false,
         }
     }
 
@@ -255,6 +264,25 @@ mod tests {
         assert_eq!(found.rights, programs(&[3]));
         assert_eq!(found.cut_by_publisher, programs(&[2]));
         assert_eq!(found.cut_by_policy, programs(&[1]));
+    }
+
+    #[test]
+    fn grant_publisher_and_policy_may_each_require_a_token() {
+        let requires =
+            |policy: &Policy, grant: Option<&Grant>| judge(policy, grant).unwrap().requires_token;
+        assert!(!requires(&policy(), Some(&grant())) && !requires(&policy(), None));
+        let tied = Grant {
+            requires_token: true,
+            ..grant()
+        };
+        assert!(requires(&policy(), Some(&tied)));
+        for rule in [(|p| p.requires_token = true) as fn(&mut Policy), |p| {
+            p.publishers[0].requires_token = true
+        }] {
+            let mut policy = policy();
+            rule(&mut policy);
+            assert!(requires(&policy, Some(&grant())) && requires(&policy, None));
+        }
     }
 
     #[test]

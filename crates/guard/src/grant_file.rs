@@ -9,6 +9,7 @@
 //! attaches = ["trace_fentry"]
 //! maps = ["ringbuf"]
 //! abilities = ["children"]
+//! require = "token"                        # absent for nothing
 //! ```
 
 use std::path::Path;
@@ -20,7 +21,7 @@ use toml::Spanned;
 use toml::value::{Datetime, Offset};
 
 use crate::rights_text::{List, RightsText};
-use crate::source::{NameText, Source, TextError, VersionText};
+use crate::source::{NameText, RequireText, Source, TextError, VersionText};
 
 /// No grant is larger, in bytes.
 const MAX_SIZE: u64 = 64 * 1024;
@@ -38,6 +39,7 @@ pub struct GrantFile {
     attaches: Option<List>,
     maps: Option<List>,
     abilities: Option<List>,
+    require: Option<RequireText>,
 }
 
 impl GrantFile {
@@ -86,6 +88,7 @@ fn parse(source: &Source, now: u64) -> Result<Grant, TextError> {
         version: file.version.0,
         not_after,
         rights,
+        requires_token: file.require.is_some(),
     })
 }
 
@@ -138,11 +141,13 @@ mod tests {
         let grant = read(
             "name = \"execsnoop\"\nversion = 3\nnot-after = 2027-02-01T00:00:00Z\n\
              commands = [\"map_create\", \"PROG-LOAD\", 63]\nprograms = [\"tracing\", 60]\n\
-             attaches = [\"trace_fentry\", \"trace_fentry\"]\nabilities = \"all\"\n",
+             attaches = [\"trace_fentry\", \"trace_fentry\"]\nabilities = \"all\"\n\
+             require = \"token\"\n",
         )
         .unwrap();
         assert_eq!(grant.name.as_str(), "execsnoop");
         assert_eq!((grant.version, grant.not_after), (3, 1_801_440_000));
+        assert!(grant.requires_token);
         assert_eq!(
             describe(&grant.rights),
             "programs tracing,60; attaches trace_fentry; maps none; \
@@ -150,6 +155,7 @@ mod tests {
         );
         let grant = read("name = \"a\"\ncommands = \"all\"\n").unwrap();
         assert_eq!((grant.version, grant.not_after), (0, 0));
+        assert!(!grant.requires_token);
     }
 
     #[test]
@@ -212,6 +218,10 @@ mod tests {
             (
                 "colour = 1",
                 "3:1: unknown field `colour`, expected one of `name`",
+            ),
+            (
+                "require = \"tokens\"",
+                "3:11: unknown variant `tokens`, expected `token`",
             ),
             ("name = \"b\"", "3:1: duplicate key"),
         ] {

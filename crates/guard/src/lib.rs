@@ -61,5 +61,5 @@ pub use policy::{
 };
 pub use seal::{Anchor, seal};
 pub use source::TextError;
-pub use status::{Image, Key, Object, Seal, Status};
+pub use status::{Image, Key, Object, Seal, Status, Token};
 pub use vocabulary::{Vocabulary, Word, describe};

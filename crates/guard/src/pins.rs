@@ -9,7 +9,7 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use crate::abi::{Shared, bt_event, bt_image, bt_key, bt_owned, bt_state, values_of};
+use crate::abi::{Shared, bt_event, bt_image, bt_key, bt_owned, bt_state, bt_token, values_of};
 use crate::{Error, Result};
 
 /// The bpffs that the guard is pinned in.
@@ -23,7 +23,7 @@ pub(crate) const GATE: &str = "bt_bpf";
 
 /// The programs that are hooks, in the order in which they are attached: the
 /// gate last, when all that it asks is kept.
-pub(crate) const HOOKS: [&str; 29] = [
+pub(crate) const HOOKS: [&str; 31] = [
     "bt_fork",
     "bt_exit",
     "bt_setxattr",
@@ -42,8 +42,10 @@ pub(crate) const HOOKS: [&str; 29] = [
     "bt_setsockopt",
     "bt_map_fd",
     "bt_prog_fd",
-    "bt_token",
     "bt_token_end",
+    "bt_token_create",
+    "bt_token_capable",
+    "bt_token_use",
     "bt_receive",
     "bt_open",
     "bt_unpin",
@@ -93,6 +95,7 @@ pub(crate) enum View {
     Programs,
     Maps,
     Links,
+    Tokens,
 }
 
 impl View {
@@ -105,6 +108,7 @@ impl View {
             Self::Programs => "programs",
             Self::Maps => "maps",
             Self::Links => "links",
+            Self::Tokens => "tokens",
         }
     }
 }
@@ -229,6 +233,11 @@ impl Pins {
         objects.extend(self.read::<bt_owned>(View::Maps)?);
         objects.extend(self.read::<bt_owned>(View::Links)?);
         Ok(objects)
+    }
+
+    /// All tokens.
+    pub(crate) fn tokens(&self) -> Result<Vec<bt_token>> {
+        self.read(View::Tokens)
     }
 
     fn read<T: Shared>(&self, view: View) -> Result<Vec<T>> {

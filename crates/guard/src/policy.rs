@@ -41,6 +41,8 @@ pub struct Policy {
     pub policy_keys: Vec<Signer>,
     /// What files must be that trusted processes run code from.
     pub libraries: Libraries,
+    /// Each call of `bpf()` takes a BPF token of the loader's owner.
+    pub requires_token: bool,
     /// What nobody's right goes beyond.
     pub ceiling: Rights,
     /// What a signature without a grant means.
@@ -64,6 +66,8 @@ pub struct Publisher {
     pub loaders: Option<BTreeSet<Name>>,
     /// What a bare signature of his means.
     pub bare: Option<Kind>,
+    /// The same as of the policy, of his loaders.
+    pub requires_token: bool,
     /// How his signatures are known.
     pub keys: Keys,
 }

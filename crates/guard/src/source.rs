@@ -205,6 +205,14 @@ impl TryFrom<i128> for VersionText {
     }
 }
 
+/// What each call of `bpf()` takes besides rights.
+#[derive(Clone, Copy, Debug, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum RequireText {
+    /// A BPF token.
+    Token,
+}
+
 /// What toml says of a text can have any character of the text in it.
 fn printable(message: &str) -> String {
     let escape = |c| match c {

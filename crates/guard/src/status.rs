@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use bpftrust_signature::{Grant, KeyHint, Name, Nonce, Rights};
 use bpftrust_verity::Digest;
 
-use crate::abi::{self, bt_image, bt_key, bt_owned, bt_state};
+use crate::abi::{self, BT_REQUIRE_TOKEN, bt_image, bt_key, bt_owned, bt_state, bt_token};
 use crate::clock::{Boot, uptime};
 use crate::pins::Pins;
 use crate::{Libraries, Mode, Result, seal};
@@ -49,6 +49,27 @@ pub struct Status {
     pub images: Vec<Image>,
     /// The programs, maps and links that exist.
     pub objects: Vec<Object>,
+    /// The BPF tokens that exist, the oldest first.
+    pub tokens: Vec<Token>,
+}
+
+/// A BPF token that a trusted process made, and that something still holds.
+#[derive(Clone, Debug)]
+pub struct Token {
+    /// The guard's number for it, from 1 on.
+    pub number: u32,
+    /// The process that made it.
+    pub pid: u32,
+    /// Its name then: any bytes.
+    pub comm: Vec<u8>,
+    /// Since when.
+    pub made: SystemTime,
+    /// The owner: who signed the loader,
+    pub publisher: Option<Name>,
+    /// and the name that he gave it.
+    pub loader: Option<Name>,
+    /// What it delegates; no ability. Its use takes the same rights of the owner.
+    pub delegates: Rights,
 }
 
 /// The seal: until the machine is started again nothing in user space ends the
@@ -117,6 +138,8 @@ pub struct Image {
     pub grant: Option<Grant>,
     /// What it may do now.
     pub rights: Rights,
+    /// Each of its calls takes a BPF token of its owner's.
+    pub requires_token: bool,
 }
 
 /// A program, map or link.
@@ -179,6 +202,7 @@ impl Status {
                 .map(|image| Image::parse(image, boot))
                 .collect(),
             objects: pins.objects()?.iter().filter_map(Object::parse).collect(),
+            tokens: tokens(&pins, boot)?,
         })
     }
 }
@@ -241,6 +265,26 @@ fn keys_of(pins: &Pins, state: &bt_state) -> Result<Vec<Key>> {
         .collect())
 }
 
+fn tokens(pins: &Pins, boot: Boot) -> Result<Vec<Token>> {
+    let mut tokens = pins.tokens()?;
+    tokens.sort_by_key(|token| token.id);
+    Ok(tokens.iter().map(|raw| Token::parse(raw, boot)).collect())
+}
+
+impl Token {
+    fn parse(raw: &bt_token, boot: Boot) -> Self {
+        Self {
+            number: raw.id,
+            pid: raw.pid,
+            comm: abi::text_of(&raw.comm).to_vec(),
+            made: boot.at(raw.made),
+            publisher: Name::from_bytes(&raw.publisher),
+            loader: Name::from_bytes(&raw.loader),
+            delegates: abi::rights(&raw.delegates),
+        }
+    }
+}
+
 impl Key {
     /// The keys that may sign: that part of [`Status`] alone, for the tables of
     /// images and objects take their time.
@@ -295,8 +339,10 @@ impl Image {
                     version: raw.grant.version,
                     not_after: raw.grant.not_after,
                     rights: abi::rights(&raw.grant.rights),
+                    requires_token: raw.grant.required & u16::from(BT_REQUIRE_TOKEN) != 0,
                 }),
             rights: abi::rights(&raw.rights),
+            requires_token: raw.required & BT_REQUIRE_TOKEN != 0,
         }
     }
 }

@@ -196,8 +196,20 @@ pub const NEEDS: &[Need] = &[
     hook(
         "bpf_token_create",
         "6.9 and CONFIG_BPF_LSM",
-        "who made a token",
-        "a loader could reach another's tokens",
+        "what a token delegates, and who made it",
+        "a loader could delegate more than it was granted",
+    ),
+    hook(
+        "bpf_token_cmd",
+        "6.9 and CONFIG_BPF_LSM",
+        "who uses a token, and for which command",
+        "a loader could use another's token",
+    ),
+    hook(
+        "bpf_token_capable",
+        "6.9 and CONFIG_BPF_LSM",
+        "who uses the capabilities of a token",
+        "who lost trust could go on with a token",
     ),
     hook(
         "bpf_token_free",

@@ -157,6 +157,12 @@ pub enum Malformed {
         /// The version.
         version: u64,
     },
+    /// It requires what this version does not know.
+    #[error("a grant with the requirements {bits:#x}, of which not all are known")]
+    Requirement {
+        /// `enum bt_requirement` of `bpf/abi.h`.
+        bits: u16,
+    },
     /// A grant without a name, or with one that can't be.
     #[error("the name in its grant is none")]
     GrantName,

@@ -242,7 +242,12 @@ pub struct Grant {
     pub not_after: u64,
     /// What it allows.
     pub rights: Rights,
+    /// Each call of `bpf()` takes a BPF token of its owner's.
+    pub requires_token: bool,
 }
+
+/// `BT_REQUIRE_TOKEN` of `bpf/abi.h`.
+const REQUIRE_TOKEN: u16 = 1;
 
 impl Grant {
     /// Bytes of `struct bt_grant`.
@@ -259,6 +264,8 @@ impl Grant {
         assert!(self.version <= Self::MAX_VERSION, "the caller limits it");
         let mut bytes = [0; Self::SIZE];
         bytes[..2].copy_from_slice(&(Self::SIZE as u16).to_le_bytes());
+        let required = u16::from(self.requires_token) * REQUIRE_TOKEN;
+        bytes[2..4].copy_from_slice(&required.to_le_bytes());
         bytes[8..16].copy_from_slice(&self.version.to_le_bytes());
         bytes[16..24].copy_from_slice(&self.not_after.to_le_bytes());
         bytes[24..56].copy_from_slice(&self.name.to_bytes());
@@ -278,7 +285,11 @@ impl Grant {
         if size != Self::SIZE {
             return Err(Malformed::GrantSize { size });
         }
-        if bytes[2..8] != [0; 6] {
+        let required = u16::from_le_bytes([bytes[2], bytes[3]]);
+        if required & !REQUIRE_TOKEN != 0 {
+            return Err(Malformed::Requirement { bits: required });
+        }
+        if bytes[4..8] != [0; 4] {
             return Err(Malformed::Reserved);
         }
         let word = |at: usize| {
@@ -295,6 +306,7 @@ impl Grant {
             version,
             not_after: word(16),
             rights: Rights::from_bytes(rights),
+            requires_token: required & REQUIRE_TOKEN != 0,
         })
     }
 }
@@ -315,6 +327,7 @@ mod tests {
                 attaches: [24, 70].into_iter().collect(),
                 abilities: [7].into_iter().collect(),
             },
+            requires_token: false,
         }
     }
 
@@ -332,6 +345,14 @@ mod tests {
         expected.extend([0x80, 0, 0, 0, 0, 0, 0, 0]);
         assert_eq!(grant().to_bytes()[..], expected);
         assert_eq!(Grant::parse(&expected), Ok(grant()));
+        // One bit, which was reserved, says that it takes a token.
+        expected[2] = 1;
+        let tied = Grant {
+            requires_token: true,
+            ..grant()
+        };
+        assert_eq!(tied.to_bytes()[..], expected);
+        assert_eq!(Grant::parse(&expected), Ok(tied));
     }
 
     #[test]
@@ -347,7 +368,9 @@ mod tests {
             Err(Malformed::GrantSize { size: 103 })
         );
         assert_eq!(changed(0, 105), Err(Malformed::GrantSize { size: 105 }));
-        assert_eq!(changed(2, 1), Err(Malformed::Reserved));
+        assert_eq!(changed(2, 3), Err(Malformed::Requirement { bits: 3 }));
+        assert_eq!(changed(3, 1), Err(Malformed::Requirement { bits: 256 }));
+        assert_eq!(changed(4, 1), Err(Malformed::Reserved));
         assert_eq!(changed(7, 1), Err(Malformed::Reserved));
         assert_eq!(
             changed(15, 0x80),

@@ -17,7 +17,7 @@ use crate::cli::ExplainArgs;
 use crate::guard_advice::load_policy;
 use crate::input::read_regular;
 use crate::output::{self, Outcome, escaped};
-use crate::rights::{end, end_as_json, moment, rights_as_json};
+use crate::rights::{end, end_as_json, moment, require, rights_as_json};
 use crate::target::Target;
 use crate::verbs::install::parse_signature;
 use crate::verbs::policy::libraries;
@@ -269,6 +269,9 @@ impl Answer {
                 }
                 let rule = libraries(self.libraries);
                 text.push_str(&format!("  {:<10} {rule}\n", "libraries"));
+                if let Some(what) = require(entitlement.requires_token) {
+                    text.push_str(&format!("  {:<10} {what}\n", "require"));
+                }
             }
         }
         text
@@ -331,6 +334,7 @@ impl Answer {
             Verdict::Trusted(entitlement) => {
                 put("basis", json!(self.basis()));
                 put("libraries", json!(self.libraries.name()));
+                put("require", json!(require(entitlement.requires_token)));
                 for (key, rights) in [
                     ("rights", &entitlement.rights),
                     ("cut_by_publisher", &entitlement.cut_by_publisher),

@@ -21,7 +21,7 @@ use crate::guard_advice::{advise_policy, explain, load_compiled, load_policy};
 use crate::input::read_regular;
 use crate::output::{self, Outcome, escape_bytes, escaped, print, print_json};
 use crate::replace::replace;
-use crate::rights::{rights_as_json, rights_lines};
+use crate::rights::{require, rights_as_json, rights_lines};
 use crate::signer::read_signer;
 
 pub fn run(args: &PolicyArgs) -> anyhow::Result<Outcome> {
@@ -153,6 +153,7 @@ fn as_json(policy: &Policy) -> Value {
         "serial": policy.serial,
         "policy_keys": policy.policy_keys.iter().map(signer_as_json).collect::<Vec<_>>(),
         "libraries": policy.libraries.name(),
+        "require": require(policy.requires_token),
         "ceiling": rights_as_json(&policy.ceiling),
         "default": rights_as_json(&policy.fallback),
         "publishers": policy.publishers.iter().map(publisher_as_json).collect::<Vec<_>>(),
@@ -188,6 +189,7 @@ fn publisher_as_json(publisher: &Publisher) -> Value {
             .as_ref()
             .map(|names| names.iter().map(|name| name.as_str()).collect::<Vec<_>>()),
         "bare": publisher.bare.map(|kind| kind.name()),
+        "require": require(publisher.requires_token),
         "ceiling": rights_as_json(&publisher.ceiling),
     })
 }
@@ -203,6 +205,7 @@ fn as_text(policy: &Policy) -> String {
         line(&mut text, "policy key", &key);
     }
     line(&mut text, "libraries", &libraries(policy.libraries));
+    line(&mut text, "require", requirement(policy.requires_token));
     line(&mut text, "ceiling", &ceiling(&policy.ceiling));
     text.push_str("default, for a signature without a grant:\n");
     for (label, list) in rights_lines(&policy.fallback) {
@@ -230,6 +233,11 @@ fn as_text(policy: &Policy) -> String {
         line(&mut text, "  loaders", &loaders);
         let bare = publisher.bare.map_or("nothing", |kind| kind.name());
         line(&mut text, "  bare", bare);
+        line(
+            &mut text,
+            "  require",
+            requirement(publisher.requires_token),
+        );
         line(&mut text, "  ceiling", &ceiling(&publisher.ceiling));
     }
     if !policy.minimum_versions.is_empty() {
@@ -261,6 +269,15 @@ pub fn libraries(libraries: Libraries) -> String {
         None => String::new(),
     };
     format!("{libraries}: {}{cost}", libraries.rule())
+}
+
+/// What a policy requires of calls besides rights.
+fn requirement(token: bool) -> &'static str {
+    if token {
+        "token: each bpf() call takes the loader's own BPF token"
+    } else {
+        "nothing"
+    }
 }
 
 /// The kinds of right that a ceiling limits.

@@ -4,14 +4,16 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
 
-use bpftrust_guard::{Error, Image, Libraries, Mode, Object, Seal, Status, describe};
+use bpftrust_guard::{
+    Error, Image, Libraries, Mode, Object, Seal, Status, Token, Vocabulary, describe,
+};
 use bpftrust_signature::Name;
 use serde_json::{Value, json};
 
 use crate::cli::StatusArgs;
 use crate::guard_advice::explain;
 use crate::output::{Outcome, escape_bytes, print, print_json};
-use crate::rights::{grant_as_json, rights_as_json};
+use crate::rights::{grant_as_json, require, rights_as_json};
 use crate::verbs::policy::libraries;
 
 pub fn run(args: &StatusArgs) -> anyhow::Result<Outcome> {
@@ -94,8 +96,25 @@ fn as_json(status: &Status) -> Value {
             "publisher": image.publisher.as_ref().map(Name::as_str),
             "grant": image.grant.as_ref().map(grant_as_json),
             "rights": rights_as_json(&image.rights),
+            "require": require(image.requires_token),
         })).collect::<Vec<_>>(),
+        "tokens": status.tokens.iter().map(token_as_json).collect::<Vec<_>>(),
         "loaders": loaders(status).iter().map(Loader::as_json).collect::<Vec<_>>(),
+    })
+}
+
+fn token_as_json(token: &Token) -> Value {
+    let mut delegates = rights_as_json(&token.delegates);
+    // A token has none.
+    delegates.remove(Vocabulary::Abilities.label());
+    json!({
+        "number": token.number,
+        "publisher": token.publisher.as_ref().map(Name::as_str),
+        "loader": token.loader.as_ref().map(Name::as_str),
+        "pid": token.pid,
+        "comm": escape_bytes(&token.comm),
+        "made": humantime::format_rfc3339_seconds(token.made).to_string(),
+        "delegates": delegates,
     })
 }
 
@@ -145,6 +164,12 @@ fn as_text(status: &Status) -> String {
     }
     for loader in loaders(status) {
         loader.tell(&mut text);
+    }
+    if !status.tokens.is_empty() {
+        writeln!(text, "tokens: {}", status.tokens.len()).expect(TO_STRING);
+    }
+    for token in &status.tokens {
+        tell_token(&mut text, token);
     }
     let refused = match status.mode {
         Mode::Enforce => "refused",
@@ -264,6 +289,27 @@ fn list(text: &mut String, title: &str, images: &[&Image], status: &Status) {
     }
 }
 
+/// Whose a token is, who made it, when, and what it delegates.
+fn tell_token(text: &mut String, token: &Token) {
+    let publisher = token.publisher.as_ref().map_or("adopted", Name::as_str);
+    let loader = token.loader.as_ref().map_or("(no name)", Name::as_str);
+    let delegates: Vec<_> = Vocabulary::ALL
+        .into_iter()
+        .filter(|kind| *kind != Vocabulary::Abilities)
+        .map(|kind| format!("{} {}", kind.label(), kind.list(&token.delegates)))
+        .collect();
+    writeln!(
+        text,
+        "  {} of {publisher}/{loader}, made by {}[{}], for {}: {}",
+        token.number,
+        escape_bytes(&token.comm),
+        token.pid,
+        age(token.made),
+        delegates.join("; ")
+    )
+    .expect(TO_STRING);
+}
+
 /// Everything of one owner: publisher and loader name.
 struct Loader<'a> {
     publisher: Option<&'a Name>,
@@ -334,6 +380,9 @@ impl Loader<'_> {
             let key = key.map(|key| format!(", key {key}")).unwrap_or_default();
             let what = match lost_trust {
                 Some(reason) => format!("lost trust: {reason}"),
+                None if image.requires_token => {
+                    format!("{}; only with its token", describe(&image.rights))
+                }
                 None => describe(&image.rights),
             };
             let pids = pids.join(" ");

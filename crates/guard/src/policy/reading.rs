@@ -74,6 +74,7 @@ impl<'a> Reading<'a> {
             serial: text.serial.0,
             policy_keys,
             libraries: text.libraries.into(),
+            requires_token: text.require.is_some(),
             ceiling,
             fallback,
             publishers,
@@ -125,6 +126,7 @@ impl<'a> Reading<'a> {
                 None => None,
             },
             bare: text.bare.map(Into::into),
+            requires_token: text.require.is_some(),
             name,
         })
     }

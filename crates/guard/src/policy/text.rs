@@ -10,7 +10,7 @@ use toml::Spanned;
 use super::{Libraries, Policy, Refused, SystemKeyring};
 use crate::Mode;
 use crate::rights_text::RightsText;
-use crate::source::{NameText, VersionText, parsed};
+use crate::source::{NameText, RequireText, VersionText, parsed};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -23,6 +23,7 @@ pub(super) struct PolicyText {
     pub(super) policy_keys: PolicyKeysText,
     #[serde(default)]
     pub(super) libraries: LibrariesText,
+    pub(super) require: Option<RequireText>,
     #[serde(default)]
     pub(super) ceiling: RightsText,
     pub(super) default: Option<RightsText>,
@@ -85,6 +86,7 @@ pub(super) struct PublisherText {
     pub(super) loaders: Option<Spanned<Vec<NameText>>>,
     pub(super) bare: Option<BareText>,
     pub(super) allow_issuer: Option<Spanned<bool>>,
+    pub(super) require: Option<RequireText>,
     #[serde(default)]
     pub(super) ceiling: RightsText,
 }
