@@ -3,7 +3,7 @@
  * From a file to the BPF object that it stands for: descriptors, and pins.
  *
  * Descriptors are known by the name of their anonymous inode, as those of perf
- * events are. Only the kernel makes inodes of that file system, and its symbols
+ * events are, and tokens by another. Only the kernel makes such, and its symbols
  * (bpf_map_fops and so on) may be hidden even from root (kptr_restrict).
  */
 #ifndef BPFTRUST_DESCRIPTOR_H
@@ -35,25 +35,38 @@ static __always_inline bool is_called(const char *name, const char *other)
 	return true;
 }
 
+/* A token's inode is in the bpffs that it is of, but in no directory: it is its
+ * own parent (kernel/bpf/token.c, bpf_token_create; fs/file_table.c,
+ * alloc_file_pseudo). The root of a bpffs has another name. */
+static __always_inline bool is_token(struct dentry *dentry, const char *name)
+{
+	return BPF_CORE_READ(dentry, d_parent) == dentry && is_called(name, token_name);
+}
+
 /* The BPF object that a descriptor's file stands for; of kind NONE if none. */
 static __noinline int object_of_file(struct file *file, struct object *object)
 {
+	struct dentry *dentry = BPF_CORE_READ(file, f_path.dentry);
+	u64 magic = BPF_CORE_READ(file, f_inode, i_sb, s_magic);
 	void *private = BPF_CORE_READ(file, private_data);
 	char name[NAME_SIZE] = {};
 
 	*object = (struct object){};
-	if (BPF_CORE_READ(file, f_inode, i_sb, s_magic) != ANON_INODE_FS_MAGIC)
+	if (magic != ANON_INODE_FS_MAGIC && magic != BPF_FS_MAGIC)
 		return 0;
-	bpf_probe_read_kernel_str(name, sizeof(name),
-				  BPF_CORE_READ(file, f_path.dentry, d_name.name));
+	bpf_probe_read_kernel_str(name, sizeof(name), BPF_CORE_READ(dentry, d_name.name));
+	if (magic == BPF_FS_MAGIC) {
+		if (is_token(dentry, name))
+			*object = (struct object){ .address = (u64) private,
+						   .kind = BT_OBJECT_TOKEN };
+		return 0;
+	}
 	if (is_called(name, map_name))
 		*object = object_of_map(private);
 	else if (is_called(name, program_name))
 		*object = object_of_program(private);
 	else if (is_called(name, link_name) || is_called(name, new_link_name))
 		*object = object_of_link(private);
-	else if (is_called(name, token_name))
-		*object = (struct object){ .address = (u64) private, .kind = BT_OBJECT_TOKEN };
 	else if (is_called(name, btf_name))
 		*object = (struct object){ .address = (u64) private, .kind = BT_OBJECT_BTF };
 	return 0;

@@ -13,6 +13,9 @@
 //! vfork [ … ]            the same by CLONE_VFORK
 //! userns [ … ]           in a child in a user namespace of its own
 //! mntns [ … ]            in a child in a mount namespace of its own
+//! delegate UID cmds=…,maps=…,progs=…,attachs=… [ … ]
+//!                        as that user, root in a user namespace of its own, with
+//!                        a bpffs on /sys/fs/bpf that delegates this
 //! repeat N [ … ]         N times
 //! exec PATH ARG…         and its like (fexec, memfd-exec, tmpfile-exec): the
 //!                        rest of the line is the new program's
@@ -75,7 +78,11 @@
 //! lookup, batch, change, freeze, map-memory, test-run, info, perf-attach-held,
 //! socket-attach-held, reuseport-held, fanout-held, xt-bpf-held, tun-held,
 //! tun-filter-held, kcm-held, tc-held, tunnel-held, detach, update
-//!                        uses it
+//!                        uses it; drop holds it no more
+//! hold-token DIR         makes a BPF token of the bpffs there, and holds it
+//! with-token, without-token
+//!                        offers what is held last, or nothing, with what is made
+//!                        from now on: maps, programs and BTF (`btf` makes some)
 //! unpin PATH, rename-over PATH, link-from PATH, read PATH
 //!                        what becomes of pins; PATH-new is renamed
 //! ```
@@ -88,9 +95,11 @@
 //! path where an action should be is passed over: the kernel puts one there when
 //! it executes the probe as the interpreter of a file.
 
+mod delegate;
 mod errno;
 mod filter;
 mod keyring;
+mod namespace;
 mod object;
 mod sys;
 
@@ -137,6 +146,16 @@ fn act<'a>(action: &str, rest: &'a [&'a str]) -> Result<&'a [&'a str], Misuse> {
         "fork" | "beside" | "orphan" | "thread" | "share" | "vfork" | "userns" | "mntns" => {
             let (inner, rest) = bracket(action, rest)?;
             group(action, inner);
+            Ok(rest)
+        }
+        "delegate" => {
+            let (user, rest) = argument(action, rest)?;
+            let (options, rest) = argument(action, rest)?;
+            let (inner, rest) = bracket(action, rest)?;
+            let user = number(user)?;
+            if let Err(error) = delegate::run(&delegate::Delegation { user, options }, inner) {
+                tell(action, Err(error));
+            }
             Ok(rest)
         }
         "repeat" => {
@@ -290,8 +309,8 @@ fn group(action: &str, words: &[&str]) {
             .map(drop)
         }
         "beside" => sys::fork(child).map(|child| BESIDE.store(child.pid(), Ordering::Relaxed)),
-        "userns" => in_namespace(sys::own_user_namespace, child),
-        "mntns" => in_namespace(sys::own_mount_namespace, child),
+        "userns" => in_namespace(namespace::own_user_namespace, child),
+        "mntns" => in_namespace(namespace::own_mount_namespace, child),
         _ => sys::fork(child).and_then(sys::Child::wait),
     };
     if let Err(error) = result {

@@ -36,6 +36,7 @@ pub const GROUPS: &[&Group] = &[
     &tests::ability::GROUP,
     &tests::owner::GROUP,
     &tests::run::GROUP,
+    &tests::token::GROUP,
     &tests::policy::GROUP,
     &tests::forged::GROUP,
     &tests::change::GROUP,

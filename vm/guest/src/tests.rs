@@ -42,4 +42,5 @@ pub mod starved;
 pub mod status;
 pub mod storm;
 pub mod table;
+pub mod token;
 pub mod version;

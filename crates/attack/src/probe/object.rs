@@ -12,7 +12,9 @@ mod map;
 mod netlink;
 mod program;
 mod socket;
+pub mod sockets;
 mod sys;
+mod token;
 
 use super::{Misuse, argument, say, tell};
 use rustix::process::Resource;
@@ -38,6 +40,10 @@ pub fn act<'a>(action: &str, rest: &'a [&'a str]) -> Option<Result<&'a [&'a str]
         "map" => make_map(rest),
         "keep-map" | "fill-maps" => keep_maps(action, rest),
         "map-in-map" => make_map_in_map(rest),
+        "btf" => {
+            tell(action, map::load_types().map(drop));
+            Ok(rest)
+        }
         "struct-ops-map" => {
             tell(action, map::make_struct_ops().map(drop));
             Ok(rest)

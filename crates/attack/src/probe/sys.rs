@@ -408,25 +408,6 @@ pub fn install_filter(program: &[libc::sock_filter], listens: bool) -> io::Resul
     }
 }
 
-/// Enters a user namespace of its own, root there where the kernel allows it.
-pub fn own_user_namespace() -> io::Result<()> {
-    // SAFETY: no memory is involved; the probe's child has one thread.
-    let ids = unsafe {
-        let ids = (libc::geteuid(), libc::getegid());
-        check(libc::unshare(libc::CLONE_NEWUSER))?;
-        ids
-    };
-    fs::write("/proc/self/setgroups", "deny")?;
-    fs::write("/proc/self/uid_map", format!("0 {} 1", ids.0))?;
-    fs::write("/proc/self/gid_map", format!("0 {} 1", ids.1))
-}
-
-/// Enters a mount namespace of its own.
-pub fn own_mount_namespace() -> io::Result<()> {
-    // SAFETY: no memory is involved; the probe's child has one thread.
-    check(unsafe { libc::unshare(libc::CLONE_NEWNS) }).map(drop)
-}
-
 /// Becomes another user.
 pub fn set_uid(uid: libc::uid_t) -> io::Result<()> {
     // SAFETY: no memory is involved.

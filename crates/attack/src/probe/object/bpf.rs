@@ -30,6 +30,7 @@ pub const LINK_CREATE: u32 = 28;
 pub const LINK_UPDATE: u32 = 29;
 pub const LINK_GET_FD_BY_ID: u32 = 30;
 pub const LINK_DETACH: u32 = 34;
+pub const TOKEN_CREATE: u32 = 36;
 
 /// Bytes of attributes: more than any field in use needs. Kernels take zeros
 /// beyond what they know.

@@ -2,17 +2,13 @@
 //! or somebody else's that were reached. What is done is done with the last.
 
 use super::bpf::{self, Attributes};
-use super::sys;
+use super::sockets::{give, take};
+use super::{sys, token};
 use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
-use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
-};
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 use std::fs;
-use std::io::{self, IoSlice, IoSliceMut};
-use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Mutex;
 
@@ -26,6 +22,12 @@ pub fn hold(object: OwnedFd) {
     if let Ok(mut held) = HELD.lock() {
         held.push(object);
     }
+}
+
+fn drop_last() -> io::Result<()> {
+    let last = HELD.lock().ok().and_then(|mut held| held.pop());
+    last.map(drop)
+        .ok_or_else(|| io::Error::other("nothing is held"))
 }
 
 fn with_held<T>(act: impl FnOnce(&OwnedFd) -> io::Result<T>) -> io::Result<T> {
@@ -53,6 +55,7 @@ pub fn reach(action: &str, argument: &str) -> Option<io::Result<()>> {
         "receive" => receive(argument),
         "steal" => steal(argument),
         "adopt" => adopt(argument),
+        "hold-token" => token::create(argument),
         _ => return None,
     };
     Some(reached.map(hold))
@@ -71,6 +74,12 @@ pub fn act(action: &str) -> Option<io::Result<Option<i64>>> {
             hold(object);
             None
         }),
+        "with-token" => with_held(|held| Ok(token::offer(Some(held.try_clone()?)))).map(|()| None),
+        "drop" => drop_last().map(|()| None),
+        "without-token" => {
+            token::offer(None);
+            Ok(None)
+        }
         "lookup" => with_held(lookup).map(|()| None),
         "change" => with_held(change).map(|()| None),
         "info" => with_held(info).map(|_| None),
@@ -220,39 +229,8 @@ pub fn serve(path: &str) -> io::Result<()> {
     Ok(())
 }
 
-fn give(stream: &UnixStream, object: &OwnedFd) -> io::Result<()> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut message = SendAncillaryBuffer::new(&mut space);
-    let files = [object.as_fd()];
-    message.push(SendAncillaryMessage::ScmRights(&files));
-    sendmsg(
-        stream,
-        &[IoSlice::new(&[0])],
-        &mut message,
-        SendFlags::empty(),
-    )?;
-    Ok(())
-}
-
 fn receive(path: &str) -> io::Result<OwnedFd> {
-    let stream = UnixStream::connect(path)?;
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut message = RecvAncillaryBuffer::new(&mut space);
-    let mut byte = [0];
-    recvmsg(
-        &stream,
-        &mut [IoSliceMut::new(&mut byte)],
-        &mut message,
-        RecvFlags::CMSG_CLOEXEC,
-    )?;
-    message
-        .drain()
-        .find_map(|part| match part {
-            RecvAncillaryMessage::ScmRights(mut files) => files.next(),
-            _ => None,
-        })
-        // The kernel drops what the receiver may not have.
-        .ok_or_else(|| io::Error::from_raw_os_error(libc::EPERM))
+    take(&UnixStream::connect(path)?)
 }
 
 /// `PID:FD`, by pidfd_getfd().

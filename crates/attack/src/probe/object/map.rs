@@ -2,6 +2,7 @@
 
 use super::bpf::{self, Attributes};
 use super::btf;
+use super::token::Offer;
 use std::io;
 use std::os::fd::OwnedFd;
 
@@ -123,12 +124,13 @@ pub fn make_outer(outer: Shape, inner: Shape) -> io::Result<OwnedFd> {
 }
 
 fn make_with(shape: Shape, attributes: Attributes<'_>) -> io::Result<OwnedFd> {
-    let mut attributes = attributes
+    let offer = Offer::now()?;
+    let attributes = attributes
         .word(0, shape.number)
         .word(4, shape.key)
         .word(8, shape.value)
-        .word(12, shape.entries)
-        .word(16, shape.flags);
+        .word(12, shape.entries);
+    let mut attributes = offer.with(attributes, (16, shape.flags), 76);
     let types = shape.typed.then(load_types).transpose()?;
     if let Some(types) = &types {
         attributes = attributes.file(48, types).word(52, 1).word(56, 1);
@@ -148,7 +150,7 @@ pub fn make_struct_ops() -> io::Result<OwnedFd> {
 }
 
 /// BTF with one type, 1: `int`.
-fn load_types() -> io::Result<OwnedFd> {
+pub fn load_types() -> io::Result<OwnedFd> {
     const STRINGS: &[u8] = b"\0int\0";
     let words: [u32; 10] = [
         // Header: magic, version and flags; its size; where the types are and
@@ -168,8 +170,7 @@ fn load_types() -> io::Result<OwnedFd> {
     let mut types: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
     types.extend(STRINGS);
     let size = types.len() as u32;
-    bpf::open(
-        bpf::BTF_LOAD,
-        &mut Attributes::new().input(0, &types).word(16, size),
-    )
+    let offer = Offer::now()?;
+    let attributes = Attributes::new().input(0, &types).word(16, size);
+    bpf::open(bpf::BTF_LOAD, &mut offer.with(attributes, (32, 0), 36))
 }

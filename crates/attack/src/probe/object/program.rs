@@ -6,6 +6,7 @@ use super::instruction::{
     FRAME, Instruction, add, bytes, call_helper, call_kernel, call_own, clear, copy, exit, load,
     set,
 };
+use super::token::Offer;
 use std::io;
 use std::os::fd::OwnedFd;
 
@@ -261,19 +262,20 @@ pub fn load_body(kind: &Kind, target: Option<&str>, code: &[Instruction]) -> io:
     let instructions = bytes(code);
     let mut log = vec![0; 1 << 16];
     let size = log.len() as u32;
+    let offer = Offer::now()?;
+    let attributes = Attributes::new()
+        .word(0, kind.program)
+        .word(4, code.len() as u32)
+        .input(8, &instructions)
+        .input(16, LICENSE)
+        .word(24, 1)
+        .word(28, size)
+        .output(32, &mut log)
+        .word(68, kind.attach)
+        .word(108, target);
     let result = bpf::open(
         bpf::PROG_LOAD,
-        &mut Attributes::new()
-            .word(0, kind.program)
-            .word(4, code.len() as u32)
-            .input(8, &instructions)
-            .input(16, LICENSE)
-            .word(24, 1)
-            .word(28, size)
-            .output(32, &mut log)
-            .word(44, kind.flags)
-            .word(68, kind.attach)
-            .word(108, target),
+        &mut offer.with(attributes, (44, kind.flags), 144),
     );
     if result.is_err() {
         let said: Vec<u8> = log.into_iter().take_while(|byte| *byte != 0).collect();
