@@ -185,9 +185,7 @@ static __always_inline u8 entitle(struct bt_image *image, u64 generation, struct
 	else
 		__builtin_memcpy(rights, &policy->fallback, sizeof(*rights));
 	intersect(rights, &policy->ceiling);
-	*required = policy->required;
-	if (image->granted)
-		*required |= image->grant.required;
+	*required = policy->required | image->grant.required;
 	if (image->adopted)
 		return BT_REASON_NONE;
 	__builtin_memcpy(key_id.hint, image->key, sizeof(key_id.hint));

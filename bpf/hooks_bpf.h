@@ -71,8 +71,8 @@ int BPF_PROG(bt_bpf, int command)
 		ask(&decision, &standing, BT_OBJECT_ATTACH, attach);
 	if (command == BT_COMMAND_TOKEN_CREATE)
 		ask(&decision, &standing, BT_OBJECT_ABILITY, BT_ABILITY_DELEGATE);
-	ask_about_objects(&decision, &standing, command, argument(ctx, 1));
 	ask_about_token(&decision, &standing, command, argument(ctx, 1));
+	ask_about_objects(&decision, &standing, command, argument(ctx, 1));
 	if (decision.reason == BT_REASON_NONE && seal && !let_pass())
 		decision.reason = BT_REASON_RESOURCES;
 	if (refuse(&decision, standing.image))

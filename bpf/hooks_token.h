@@ -20,7 +20,8 @@ int BPF_PROG(bt_token_create, struct bpf_token *token)
 	if (!armed())
 		return 0;
 	standing = known_current();
-	ask(&decision, &standing, BT_OBJECT_ABILITY, BT_ABILITY_DELEGATE);
+	if (!is_trusted(&standing))
+		decision.reason = standing.reason ?: BT_REASON_RESOURCES;
 	ask_for_all(&decision, &standing, BT_OBJECT_COMMAND, BPF_CORE_READ(token, allowed_cmds),
 		    standing.rights.commands);
 	ask_for_all(&decision, &standing, BT_OBJECT_MAP, BPF_CORE_READ(token, allowed_maps),
@@ -61,8 +62,8 @@ int BPF_PROG(bt_token_use, struct bpf_token *token, int command)
 	decision.reason = judge_token(&standing, argument(ctx, 0));
 	if (decision.reason == BT_REASON_NOT_OWNER)
 		decision.object = BT_OBJECT_TOKEN;
+	/* The command itself was asked for at the gate. */
 	ask(&decision, &standing, BT_OBJECT_ABILITY, BT_ABILITY_DELEGATE);
-	ask(&decision, &standing, BT_OBJECT_COMMAND, command);
 	if (decision.reason == BT_REASON_NONE && standing.image)
 		remember_token(standing.image, token_number(argument(ctx, 0)));
 	if (refuse(&decision, standing.image))

@@ -11,6 +11,7 @@ mod policies;
 mod rights;
 mod rules;
 mod seal;
+mod tokens;
 
 use crate::{setup, vm, workspace};
 use anyhow::{Context, Result, bail, ensure};
@@ -145,6 +146,7 @@ fn mutants() -> Result<Vec<Mutant>> {
         .chain(rights::RULES)
         .chain(policies::RULES)
         .chain(owners::RULES)
+        .chain(tokens::RULES)
         .chain(seal::RULES)
         .chain(orders::RULES)
         .chain(libraries::RULES)

@@ -172,6 +172,7 @@ fn bring(guest: &Guest, who: &str, bytes: &[u8]) -> Result<String> {
 struct Form {
     magic: u32,
     form: u16,
+    /// And the requirements, behind.
     libraries: u16,
     generation: u64,
     counts: [u32; 3],
@@ -239,6 +240,25 @@ fn the_kernel_side_takes_no_garbage(guest: &mut Guest) -> Result<()> {
             "libraries",
             Form {
                 libraries: 3,
+                ..form()?
+            }
+            .bytes(),
+            "EINVAL",
+        ),
+        (
+            "an unknown requirement",
+            Form {
+                libraries: 2 << 8,
+                ..form()?
+            }
+            .bytes(),
+            "EINVAL",
+        ),
+        (
+            "a publisher with an unknown requirement",
+            Form {
+                counts: [1, 0, 0],
+                tables: [&[0; 33][..], &[2], &[0; 54]].concat(),
                 ..form()?
             }
             .bytes(),

@@ -357,7 +357,7 @@ fn what_is_sent_over_a_socket_is_its_owners(guest: &mut Guest) -> Result<()> {
         expect_denied(guest, program, &receive, reason, &about)?;
     }
     // It may look at what is another's, and use nothing of it.
-    let about = [("action", "bpf"), ("command", "map-create")];
+    let about = [("command", "map-create"), ("object", "token")];
     let actions = format!("{receive} with-token map hash");
     expect_denied(guest, &all.inspector, &actions, "not-owner", &about)?;
     expect_answer(&tool, &actions, "ok")
@@ -380,16 +380,24 @@ fn over_exec_it_is_its_owners(guest: &mut Guest) -> Result<()> {
         expect_event(guest, &mark, program, reason, &about)?;
     }
     answers(AS_GRANTED, &agent, &hand_over(&agent), "ok")?;
-    // Who must use one has used none yet after an exec.
-    answers(AS_GRANTED, &agent, &hand_over(&tool), "ok")?;
-    let not_yet = format!(
-        "{TOKEN} hold-map array hand-down exec {} inherited lookup",
+    // Who must use one has neither made nor used one after an exec.
+    let then = |actions: &str| {
+        format!(
+            "{TOKEN} hold-map array hand-down exec {} {actions}",
+            tool.display()
+        )
+    };
+    let mark = Events::mark(guest)?;
+    answers(AS_GRANTED, &agent, &then("inherited lookup"), "EPERM")?;
+    let about = [("command", "map-lookup-elem")];
+    expect_event(guest, &mark, &tool, "no-token", &about)?;
+    let makes = then("hold-token /sys/fs/bpf inherited lookup");
+    answers(AS_GRANTED, &agent, &makes, "ok")?;
+    let uses = format!(
+        "{TOKEN} hand-down exec {} inherited with-token hold-map array lookup",
         tool.display()
     );
-    let mark = Events::mark(guest)?;
-    answers(AS_GRANTED, &agent, &not_yet, "EPERM")?;
-    let about = [("command", "map-lookup-elem")];
-    expect_event(guest, &mark, &tool, "no-token", &about)
+    answers(AS_GRANTED, &agent, &uses, "ok")
 }
 
 fn in_a_nested_namespace_it_is_of_no_use(guest: &mut Guest) -> Result<()> {

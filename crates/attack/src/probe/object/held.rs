@@ -74,7 +74,10 @@ pub fn act(action: &str) -> Option<io::Result<Option<i64>>> {
             hold(object);
             None
         }),
-        "with-token" => with_held(|held| Ok(token::offer(Some(held.try_clone()?)))).map(|()| None),
+        "with-token" => with_held(OwnedFd::try_clone).map(|held| {
+            token::offer(Some(held));
+            None
+        }),
         "drop" => drop_last().map(|()| None),
         "without-token" => {
             token::offer(None);
