@@ -10,6 +10,7 @@ mod object;
 mod policy;
 mod process;
 mod signature;
+mod token;
 
 use crate::attack::Attack;
 
@@ -18,6 +19,7 @@ const PARTS: &[&[Attack]] = &[
     exec::ATTACKS,
     process::ATTACKS,
     object::ATTACKS,
+    token::ATTACKS,
     policy::ATTACKS,
     input::ATTACKS,
 ];

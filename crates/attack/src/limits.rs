@@ -55,11 +55,6 @@ pub const UNTRIED: &[Untried] = &[
         why: "nothing here speaks io_uring",
     },
     Untried {
-        number: "21, 22",
-        what: "BPF tokens",
-        why: "bpftrust has no rule for who may delegate what",
-    },
-    Untried {
         number: "23, 24",
         what: "scripts and programs that a trusted loader is given",
         why: "bpftrust does not check them: what a generic loader loads is its own",

@@ -26,9 +26,13 @@ pub const UNSIGNED: &str = "unsigned";
 /// Signed, and may do everything but run code that was not signed.
 pub const LOADER: &str = "loader";
 
-/// Everything that a grant can give but abilities.
+/// Everything that a grant can give but most abilities.
 const ALL: &str = "commands = \"all\"\nprograms = \"all\"\nattaches = \"all\"\nmaps = \"all\"\n\
-                   abilities = [\"children\"]\n";
+                   abilities = [\"children\", \"delegate\"]\n";
+const TIED: &str = "commands = \"all\"\nprograms = \"all\"\nattaches = \"all\"\nmaps = \"all\"\n\
+                    abilities = [\"children\", \"delegate\"]\nrequire = \"token\"\n";
+const DELEGATING: &str = "commands = [\"map_create\", \"token_create\"]\nmaps = [\"hash\"]\n\
+                          abilities = [\"children\", \"delegate\"]\n";
 const NARROW: &str = "commands = [\"map_create\", \"prog_load\", \"prog_get_next_id\"]\n\
                       programs = [\"socket_filter\", \"kprobe\"]\nmaps = [\"array\"]\n";
 
@@ -39,6 +43,9 @@ const SIGNED: &[(&str, &str, &str)] = &[
     // Another owner.
     ("peer", "acme", ALL),
     ("narrow", "acme", NARROW),
+    ("delegating", "acme", DELEGATING),
+    // Must use a token.
+    ("tied", "acme", TIED),
     ("refused", "acme", ALL),
     ("formers", "former", ALL),
     ("strangers", "stranger", ALL),
