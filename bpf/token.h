@@ -119,6 +119,11 @@ static __always_inline void forget_token(u64 address)
 	disown(address);
 }
 
+static __always_inline u64 delegated_commands(u64 address)
+{
+	return BPF_CORE_READ((struct bpf_token *)address, allowed_cmds);
+}
+
 /* Records that @image made @token; false if there is no room. */
 static __noinline bool own_token(struct bpf_token *token, struct bt_image *image)
 {
@@ -136,7 +141,7 @@ static __noinline bool own_token(struct bpf_token *token, struct bt_image *image
 	bpf_get_current_comm(made.comm, sizeof(made.comm));
 	__builtin_memcpy(made.publisher, image->publisher, sizeof(made.publisher));
 	__builtin_memcpy(made.loader, image->grant.name, sizeof(made.loader));
-	made.delegates.commands = BPF_CORE_READ(token, allowed_cmds);
+	made.delegates.commands = delegated_commands(address);
 	made.delegates.maps = BPF_CORE_READ(token, allowed_maps);
 	made.delegates.programs = BPF_CORE_READ(token, allowed_progs);
 	made.delegates.attaches[0] = BPF_CORE_READ(token, allowed_attachs);
@@ -184,21 +189,24 @@ static __always_inline u8 judge_token(const struct standing *standing, u64 addre
 static __always_inline void ask_about_token(struct decision *decision,
 					    const struct standing *standing, u32 command, u64 attr)
 {
-	struct object token;
+	struct object token = {};
+	bool is_used = false;
 	u32 fd;
 
 	if (decision->reason != BT_REASON_NONE || !standing->image)
 		return;
-	if (names_token(command, attr, &fd)) {
+	if (names_token(command, attr, &fd))
 		object_of_file(file_of_current(fd), &token);
-		if (token.kind == BT_OBJECT_TOKEN) {
-			decision->reason = judge_token(standing, token.address);
-			if (decision->reason != BT_REASON_NONE)
-				decision->object = BT_OBJECT_TOKEN;
+	if (token.kind == BT_OBJECT_TOKEN) {
+		decision->reason = judge_token(standing, token.address);
+		if (decision->reason != BT_REASON_NONE) {
+			decision->object = BT_OBJECT_TOKEN;
 			return;
 		}
+		is_used = has(delegated_commands(token.address), command);
 	}
-	if (!(standing->required & BT_REQUIRE_TOKEN) || command == BT_COMMAND_TOKEN_CREATE)
+	if (is_used || !(standing->required & BT_REQUIRE_TOKEN) ||
+	    command == BT_COMMAND_TOKEN_CREATE)
 		return;
 	if (takes_token(command) || !has_token(standing->image))
 		decision->reason = BT_REASON_NO_TOKEN;

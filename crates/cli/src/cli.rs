@@ -56,7 +56,7 @@ pub enum Verb {
     Enforce(EnforceArgs),
     /// Stop enforcing
     Release(ReleaseArgs),
-    /// Show whether and what is enforced now
+    /// Show what is enforced now, who is trusted, and which BPF tokens exist
     Status(StatusArgs),
     /// Show who was allowed or refused, and why
     Events(EventsArgs),

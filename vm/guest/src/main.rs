@@ -35,6 +35,7 @@ mod seal;
 mod sealed;
 mod sys;
 mod tests;
+mod token;
 
 use anyhow::{Context, Result, bail};
 use bpftrust_vm::kernels::{self, Kernel};

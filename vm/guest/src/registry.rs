@@ -37,6 +37,7 @@ pub const GROUPS: &[&Group] = &[
     &tests::owner::GROUP,
     &tests::run::GROUP,
     &tests::token::GROUP,
+    &tests::required::GROUP,
     &tests::policy::GROUP,
     &tests::forged::GROUP,
     &tests::change::GROUP,
