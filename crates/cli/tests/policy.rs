@@ -133,7 +133,7 @@ fn a_good_policy_is_counted_and_a_bad_one_is_no() {
 fn a_policy_is_shown_with_what_it_leaves_unsaid() {
     let place = place(
         "loaders = [\"x\"]\n[publisher.acme.ceiling]\nprograms = [\"tracing\", 60]\n\
-         [publisher.kernel]\nkeyring = \"secondary\"\n[minimum-version]\nx = 3\n\
+         [publisher.kernel]\nkeyring = \"secondary\"\nrequire = \"token\"\n[minimum-version]\nx = 3\n\
          [refused]\nnames = [\"evil\", \"worse\"]\n",
     );
     let show = ["policy", "show", "--policy", "p.toml"];
@@ -142,11 +142,15 @@ fn a_policy_is_shown_with_what_it_leaves_unsaid() {
         .expect(0)
         .says(
             "mode         enforce\nlibraries    signed: trusted processes run only code that was \
-             signed\nceiling      limits nothing\ndefault, ",
+             signed\nrequire      nothing\nceiling      limits nothing\ndefault, ",
         )
         .says("  abilities  children\npublisher acme:\n  key        ")
-        .says("  loaders    x\n  bare       nothing\n  ceiling    programs tracing,60\n")
+        .says(
+            "  loaders    x\n  bare       nothing\n  require    nothing\n  ceiling    programs \
+             tracing,60\n",
+        )
         .says("publisher kernel:\n  keyring    secondary\n  loaders    any\n")
+        .says("  require    token: each bpf() call takes the loader's own BPF token\n")
         .says("minimum versions:\n  x          3\nrefused      0 digests, 0 keys, 2 names\n");
     let run = place.run(show.into_iter().chain(["--json"])).expect(0);
     let shown: Value = serde_json::from_str(&run.out).unwrap();
