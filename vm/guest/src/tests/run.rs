@@ -4,10 +4,12 @@
 use crate::fixture::{self, ACME, Events, UNSIGNED};
 use crate::grant::{Grant, loader};
 use crate::guest::Guest;
+use crate::policy::status;
 use crate::process::{Output, Program};
 use crate::registry::{Group, RunsOn};
 use crate::test;
 use anyhow::{Context, Result, ensure};
+use serde_json::json;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -157,30 +159,34 @@ fn what_is_granted_is_delegated_and_no_more(guest: &mut Guest) -> Result<()> {
         maps: "hash ringbuf",
         abilities: "delegate",
     };
-    let grant = guest.write("grant.toml", narrow.of("narrow", 1))?;
-    let mount = ["--", "cat", "/proc/self/mounts"];
-    let said = run(
-        guest,
-        &[&["--grant-from", text(&grant)?], &mount[..]].concat(),
-    )?
-    .success()?;
-    let options = said
-        .lines()
-        .rfind(|line| line.contains(" /sys/fs/bpf "))
-        .context("no bpffs")?;
-    for option in [
-        "delegate_cmds=map_create:token_create",
-        "delegate_maps=hash:ringbuf",
-        "delegate_progs=xdp",
-        "delegate_attachs=xdp",
-    ] {
-        let has = options.split([',', ' ']).any(|one| one == option);
-        ensure!(has, "{option}: {options}");
-    }
-    // Of a signed one the signature says it.
     let signed = loader(guest, "narrow", narrow)?;
-    let said = run(guest, &["--", text(&signed)?, "read", "/proc/self/mounts"])?.success()?;
-    ensure!(said.ends_with(": ok\n"), "{said}");
+    let grant = guest.write("grant.toml", narrow.of("narrow", 1))?;
+    for from in [&[][..], &["--grant-from", text(&grant)?]] {
+        let words = [&["run"], from, &["--", text(&signed)?]].concat();
+        let actions = "hold-token /sys/fs/bpf with-token map hash say ready until never";
+        let program = Program::new("bpftrust").args(words);
+        let mut running = guest.start(program.args(fixture::words(actions)))?;
+        guest.wait_until_says(&mut running, "ready")?;
+        ensure!(
+            running.said().contains("map hash: ok\n"),
+            "{}",
+            running.said()
+        );
+        let status = status(guest)?;
+        let tokens = status["tokens"].as_array().context("no tokens")?;
+        let token = tokens
+            .iter()
+            .find(|token| token["pid"] == running.pid())
+            .with_context(|| format!("no token: {status:#}"))?;
+        let expected = json!({
+            "commands": ["map-create", "token-create"],
+            "maps": ["hash", "ringbuf"],
+            "programs": ["xdp"],
+            "attaches": ["xdp"],
+        });
+        ensure!(token["delegates"] == expected, "{token:#}");
+        running.stop()?;
+    }
     Ok(())
 }
 
