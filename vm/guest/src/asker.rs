@@ -122,6 +122,7 @@ pub fn write(path: &Path, salt: &str) -> Result<()> {
 #[cfg(test)]
 mod unit_tests {
     use super::*;
+    use std::io::ErrorKind;
     use std::process::Command;
 
     /// Nobody has `bpf()` here for certain, but an answer there is.
@@ -130,7 +131,16 @@ mod unit_tests {
         let dir = std::env::temp_dir().join(format!("asker-{}", std::process::id()));
         write(&dir, "salt").unwrap();
         for (arguments, forked) in [(&[][..], false), (&["fork"], true)] {
-            let status = Command::new(&dir).args(arguments).status().unwrap();
+            let status = loop {
+                match Command::new(&dir).args(arguments).status() {
+                    // What another test forks meanwhile has it open for writing, until
+                    // it executes something itself.
+                    Err(error) if error.kind() == ErrorKind::ExecutableFileBusy => {
+                        std::thread::yield_now();
+                    }
+                    status => break status.unwrap(),
+                }
+            };
             let answers = answers(status.code().unwrap(), forked).unwrap();
             assert_eq!(answers.len(), 1 + usize::from(forked));
             assert!(answers.iter().all(|answer| *answer == answers[0]));
