@@ -131,6 +131,9 @@ static __always_inline u8 admit_signer(struct bt_image *image, u64 generation, u
 	key = bpf_map_lookup_elem(&keys, &key_id);
 	if (!key)
 		return BT_REASON_UNKNOWN_KEY;
+	/* It was a publisher's when the file was mapped. */
+	if (key->orders)
+		return BT_REASON_WRONG_KIND;
 	if (key->refused)
 		return BT_REASON_REVOKED;
 	publisher_id.number = key->publisher;

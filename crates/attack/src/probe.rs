@@ -49,6 +49,7 @@
 //! keep-map TYPE          the same, and it stays until the probe ends
 //! fill-maps TYPE         the same, until no more can be had
 //! map-in-map OUTER INNER makes a map of maps like one of type INNER
+//! around OUTER           makes one of maps like the one that is held
 //! struct-ops-map         makes a map for a congestion control of TCP
 //! load KIND[:TARGET] [CALL]
 //!                        loads a program: types as libbpf calls them, and

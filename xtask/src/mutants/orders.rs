@@ -79,14 +79,22 @@ pub const RULES: &[Rule] = &[
         "verdict.h",
         "\tif (known && scratch->key.orders)\n\t\treturn BT_REASON_WRONG_KIND;\n",
         "",
-        "sealedpolicy::a_policy_key_signs_no_files",
+        // Of a loader the next one would notice, too.
+        "library-rule::the_libraries_of_a_key_that_goes_go_with_it",
     ),
     (
         "who was signed by a policy key keeps trust",
         "entitle.h",
-        "\tif (key->orders)\n\t\treturn BT_REASON_WRONG_KIND;\n",
-        "",
+        "\tif (key->orders)\n\t\treturn BT_REASON_WRONG_KIND;\n\tif (key->refused ||",
+        "\tif (key->refused ||",
         "sealedpolicy::a_policy_key_signs_no_files",
+    ),
+    (
+        "libraries outlive that their key signs files",
+        "entitle.h",
+        "\tif (key->orders)\n\t\treturn BT_REASON_WRONG_KIND;\n\tif (key->refused)",
+        "\tif (key->refused)",
+        "library-rule::the_libraries_of_a_key_that_goes_go_with_it",
     ),
     (
         "a permit works twice",

@@ -35,7 +35,7 @@ pub const RULES: &[Rule] = &[
         "everybody inspects",
         "object.h",
         "\t    !allows(&standing->rights, BT_OBJECT_ABILITY, BT_ABILITY_INSPECT))",
-        "\t    0)",
+        "\t    !standing->rights.commands)",
         "owner::what_was_made_before_is_nobodys",
     ),
     (

@@ -133,7 +133,7 @@ pub const RULES: &[Rule] = &[
         "the anchor can be killed by input and output",
         "hooks_protect.h",
         "\tif (!held || !is_anchor(held, (void *)argument(ctx, 0)))\n\t\treturn 0;\n\tdecision.subject",
-        "\tif (1)\n\t\treturn 0;\n\tdecision.subject",
+        "\tif (held || !is_anchor(held, (void *)argument(ctx, 0)))\n\t\treturn 0;\n\tdecision.subject",
         "seal::the_anchor_is_not_ended",
     ),
     (

@@ -170,7 +170,8 @@ fn keep(object: OwnedFd) {
 fn make_map_in_map<'a>(rest: &'a [&'a str]) -> Result<&'a [&'a str], Misuse> {
     let (outer, rest) = argument("map-in-map", rest)?;
     let (inner, rest) = argument("map-in-map", rest)?;
-    let result = map::make_outer(shape(outer)?, shape(inner)?);
+    let around = shape(outer)?;
+    let result = map::make(shape(inner)?).and_then(|inner| map::make_outer(around, &inner));
     tell(&format!("map-in-map {outer} {inner}"), result.map(drop));
     Ok(rest)
 }

@@ -4,6 +4,7 @@
 use crate::fixture::{self, Events, expect_refused, signed_probe};
 use crate::grant::{Grant, Right, allowed, loader, refused, takes};
 use crate::guest::Guest;
+use crate::owner::expect_answer;
 use crate::registry::{Group, RunsOn};
 use crate::test;
 use anyhow::{Context, Result, ensure};
@@ -72,7 +73,27 @@ fn map_types_are_those_granted(guest: &mut Guest) -> Result<()> {
     let nested = "map-in-map hash_of_maps array";
     takes_map(nested, "hash_of_maps", "hash_of_maps array", "array")?;
     takes_map(nested, "array", "hash_of_maps array", "hash_of_maps")?;
-    takes_map("struct-ops-map", "struct_ops", "struct_ops", "queue")
+    takes_map("struct-ops-map", "struct_ops", "struct_ops", "queue")?;
+    // Of a map that another process of the same owner made.
+    let maker = loader(guest, "maker", Grant::ALL)?;
+    for (maps, answer) in [("array hash_of_maps", "ok"), ("hash_of_maps", "EPERM")] {
+        let around = loader(guest, "around", Grant { maps, ..Grant::ALL })?;
+        let line = format!(
+            "hold-map array hand-down exec {} inherited around hash_of_maps",
+            around.display()
+        );
+        let mark = Events::mark(guest)?;
+        expect_answer(&maker, &line, answer).context(maps)?;
+        if answer != "ok" {
+            let about = [
+                ("reason", "not-granted"),
+                ("object", "map"),
+                ("name", "array"),
+            ];
+            mark.expect(guest, &about)?;
+        }
+    }
+    Ok(())
 }
 
 fn program_types_are_those_granted(guest: &mut Guest) -> Result<()> {

@@ -93,7 +93,16 @@ fn the_libraries_of_a_key_that_goes_go_with_it(guest: &mut Guest) -> Result<()> 
     let open = format!("dlopen {}", library.display());
     let key = policy::key_of(&library)?;
     let refused = format!("{both}[refused]\nkeys = [{key:?}]\n");
-    for (then, reason) in [("", "unknown-key"), (&*refused, "revoked")] {
+    // It signs policies from then on, and no files any more.
+    let orders = format!(
+        "[policy-keys]\ncertificates = [{:?}]\n",
+        GLOBEX.certificate()
+    );
+    for (then, reason) in [
+        ("", "unknown-key"),
+        (&*refused, "revoked"),
+        (&*orders, "wrong-kind"),
+    ] {
         under(guest, "signed", &both)?;
         let mut with = Running::start(guest, &first, &open)?;
         let mut without = Running::start(guest, &second, "")?;
@@ -102,7 +111,8 @@ fn the_libraries_of_a_key_that_goes_go_with_it(guest: &mut Guest) -> Result<()> 
         with.expect_refused(guest, reason)?;
         without.expect_trusted(guest)?;
     }
-    Ok(())
+    under(guest, "signed", &orders)?;
+    expect_loss(guest, &first, &open, "unsigned-library", name(&library)?)
 }
 
 fn more_keys_than_are_kept_cost_trust(guest: &mut Guest) -> Result<()> {

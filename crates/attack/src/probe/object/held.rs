@@ -40,6 +40,13 @@ fn with_held<T>(act: impl FnOnce(&OwnedFd) -> io::Result<T>) -> io::Result<T> {
 /// Reaches for an object.
 pub fn reach(action: &str, argument: &str) -> Option<io::Result<()>> {
     let reached = match action {
+        // A map of maps like the one that is held.
+        "around" => {
+            let outer = super::map::shape_of(argument)?;
+            return Some(with_held(|inner| {
+                super::map::make_outer(outer, inner).map(drop)
+            }));
+        }
         "obj-get" => {
             let path = format!("{argument}\0");
             bpf::open(

@@ -117,10 +117,9 @@ pub fn make_named(shape: Shape, name: &str) -> io::Result<OwnedFd> {
     make_with(shape, Attributes::new().text(28, name))
 }
 
-/// Makes a map of maps that are like one of shape `inner`.
-pub fn make_outer(outer: Shape, inner: Shape) -> io::Result<OwnedFd> {
-    let inner = make(inner)?;
-    make_with(outer, Attributes::new().file(20, &inner))
+/// Makes a map of maps that are like `inner`.
+pub fn make_outer(outer: Shape, inner: &OwnedFd) -> io::Result<OwnedFd> {
+    make_with(outer, Attributes::new().file(20, inner))
 }
 
 fn make_with(shape: Shape, attributes: Attributes<'_>) -> io::Result<OwnedFd> {
