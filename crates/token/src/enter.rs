@@ -26,7 +26,7 @@ use rustix::net::{
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recv, recvmsg, send, sendmsg,
     socketpair,
 };
-use rustix::process::{Pid, geteuid, getpid};
+use rustix::process::{Pid, WaitOptions, geteuid, getpid, waitpid};
 use rustix::thread::{
     CapabilitySet, CapabilitySets, Gid, Uid, configure_capability_in_ambient_set,
     remove_capability_from_bounding_set, set_capabilities, set_no_new_privs, set_thread_groups,
@@ -95,7 +95,8 @@ pub fn enter(user: &User, delegation: &Delegation) -> Result<(), Error> {
         None,
     )
     .map_err(Error::at(Step::Helper))?;
-    sys::in_child(|| serve(&there, me, user, delegation)).map_err(Error::at(Step::Helper))?;
+    let helper =
+        sys::in_child(|| serve(&there, me, user, delegation)).map_err(Error::at(Step::Helper))?;
     drop(there);
 
     // While their numbers still mean something.
@@ -107,6 +108,8 @@ pub fn enter(user: &User, delegation: &Delegation) -> Result<(), Error> {
     sys::unshare().map_err(Error::at(Step::Unshare))?;
     let bpffs = fsopen(c"bpf", FsOpenFlags::FSOPEN_CLOEXEC).map_err(Error::at(Step::Open))?;
     ask(&here, bpffs.as_fd())?;
+    // Or what is executed would find a child that it has not made.
+    waitpid(Some(helper), WaitOptions::empty()).map_err(Error::at(Step::Helper))?;
     let uid = Uid::from_raw(user.uid);
     set_thread_res_uid(uid, uid, uid).map_err(Error::at(Step::Become))?;
     place(&bpffs).map_err(Error::at(Step::Place))?;

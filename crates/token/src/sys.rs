@@ -5,19 +5,22 @@
 )]
 
 use rustix::io::Errno;
+use rustix::process::Pid;
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 
-/// Runs `work` in a child, which ends with it. The caller has no other threads.
-pub fn in_child(work: impl FnOnce()) -> Result<(), Errno> {
+/// Runs `work` in a child, which ends with it and is to be waited for. The caller has
+/// no other threads.
+pub fn in_child(work: impl FnOnce()) -> Result<Pid, Errno> {
     // SAFETY: there is one thread, so the child finds no lock that is held.
     match unsafe { libc::fork() } {
-        -1 => Err(last_error()),
         0 => {
             work();
             // SAFETY: it does not return; what is to be done at exit is the parent's.
             unsafe { libc::_exit(0) }
         }
-        _ => Ok(()),
+        child => Pid::from_raw(child)
+            .filter(|_| child > 0)
+            .ok_or_else(last_error),
     }
 }
 

@@ -146,8 +146,10 @@ fn it_is_its_process_and_status(guest: &mut Guest) -> Result<()> {
     let pid = format!("{}\n", running.pid());
     guest.wait_until_says(&mut running, &pid)?;
     running.stop()?;
-    let output = run(guest, &["--grant-from", grant, "sh", "-c", "exit 42"])?;
-    ensure!(output.status == 42, "{output}");
+    // It has no child that it has not made.
+    let children = "read them < /proc/$$/task/$$/children; echo \"[$them]\"; exit 42";
+    let output = run(guest, &["--grant-from", grant, "sh", "-c", children])?;
+    ensure!(output.status == 42 && output.stdout == "[]\n", "{output}");
     Ok(())
 }
 
