@@ -95,8 +95,9 @@ pub fn enter(user: &User, delegation: &Delegation) -> Result<(), Error> {
         None,
     )
     .map_err(Error::at(Step::Helper))?;
-    let helper =
-        sys::in_child(|| serve(&there, me, user, delegation)).map_err(Error::at(Step::Helper))?;
+    // Without our end, so that it ends with us.
+    let helper = sys::in_child(&here, || serve(&there, me, user, delegation))
+        .map_err(Error::at(Step::Helper))?;
     drop(there);
 
     // While their numbers still mean something.

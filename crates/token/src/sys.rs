@@ -4,16 +4,20 @@
     reason = "fork, unshare and close_range have no safe wrappers"
 )]
 
+use std::os::fd::{AsRawFd, OwnedFd};
+
 use rustix::io::Errno;
 use rustix::process::Pid;
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 
-/// Runs `work` in a child, which ends with it and is to be waited for. The caller has
-/// no other threads.
-pub fn in_child(work: impl FnOnce()) -> Result<Pid, Errno> {
+/// Runs `work` in a child, which ends with it and is to be waited for. `other` is not
+/// open there. The caller has no other threads.
+pub fn in_child(other: &OwnedFd, work: impl FnOnce()) -> Result<Pid, Errno> {
     // SAFETY: there is one thread, so the child finds no lock that is held.
     match unsafe { libc::fork() } {
         0 => {
+            // SAFETY: the child's copy, which nothing uses: it ends without a drop.
+            unsafe { libc::close(other.as_raw_fd()) };
             work();
             // SAFETY: it does not return; what is to be done at exit is the parent's.
             unsafe { libc::_exit(0) }

@@ -92,8 +92,12 @@ fn one_that_is_traced_gets_no_trust(guest: &mut Guest) -> Result<()> {
         )?;
         expect_exec(guest, &mark, &program, "denied", "traced").context(actions)?;
     }
-    // A trusted tracer is one, too: it could be told to.
-    let actions = format!("fork [ traceme exec {} bpf 11 ]", program.display());
+    // A trusted tracer is one, too: it could be told to. It traces none who is trusted
+    // already.
+    let actions = format!(
+        "fork [ exec {UNSIGNED} traceme exec {} bpf 11 ]",
+        program.display()
+    );
     expect_refused(guest, &program, &words(&actions), "traced")?;
     // The next exec, untraced, is decided anew.
     expect_trust(

@@ -4,13 +4,14 @@
 use crate::fixture::{self, ACME, Events, GLOBEX, UNSIGNED};
 use crate::guest::Guest;
 use crate::owner::{Loaders, PINS, expect_answer, expect_denied, id_of, objects, signed, start};
-use crate::policy::{acme, apply, publisher};
+use crate::policy::{Running, acme, apply, publisher, status};
 use crate::registry::{Group, RunsOn};
 use crate::test;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 pub const GROUP: Group = Group {
     name: "owner",
@@ -33,6 +34,7 @@ pub const GROUP: Group = Group {
         test!(all_are_listed_with_their_owners),
         test!(an_owner_is_evicted),
         test!(nobody_is_evicted_by_who_may_not),
+        test!(a_full_table_lets_nothing_more_be_made).within(240),
     ],
 };
 
@@ -429,14 +431,10 @@ fn an_owner_is_evicted(guest: &mut Guest) -> Result<()> {
     guest.run(&["bpftrust", "status"])?.success()?;
 
     drop(running);
-    guest.wait_for(
-        "nothing is left",
-        std::time::Duration::from_secs(20),
-        || {
-            let output = guest.run(&["bpftrust", "objects", "evict", "acme/agent"])?;
-            Ok(output.success().is_ok().then_some(()))
-        },
-    )?;
+    guest.wait_for("nothing is left", Duration::from_secs(20), || {
+        let output = guest.run(&["bpftrust", "objects", "evict", "acme/agent"])?;
+        Ok(output.success().is_ok().then_some(()))
+    })?;
     expect_answer(&all.other, &format!("unpin {kept}"), "ok")
 }
 
@@ -456,4 +454,37 @@ fn nobody_is_evicted_by_who_may_not(guest: &mut Guest) -> Result<()> {
         ensure!(Path::new(&pin).exists(), "{without}: it is gone");
     }
     expect_answer(&all.agent, &format!("unpin {pin}"), "ok")
+}
+
+/// Objects that there is room for: `OBJECTS_MAX` of `bpf/object.h`.
+const OBJECTS: usize = 65_536;
+
+/// The table of objects is everybody's, so one loader can fill it.
+fn a_full_table_lets_nothing_more_be_made(guest: &mut Guest) -> Result<()> {
+    let all = Loaders::sign(guest)?;
+    let counts = |guest: &Guest| -> Result<[u64; 2]> {
+        let status = status(guest)?;
+        let refused = status["refusals"]["resources"].as_u64();
+        let starved = status["starved"].as_u64();
+        Ok([refused.unwrap_or_default(), starved.context("a number")?])
+    };
+    let before = counts(guest)?;
+    let mut maker = Running::start_with(guest, &all.agent, "bpf 11", "fill-maps array")?;
+    let event = maker.expect_refused(guest, "resources")?;
+    ensure!(event["command"] == "map-create", "{event}");
+    let held = fs::read_dir(format!("/proc/{}/fd", maker.pid()))?.count();
+    ensure!(held >= OBJECTS, "only {held} descriptors");
+    // Another keeps its trust, and gets no room.
+    expect_denied(guest, &all.other, "bpf 11 map array", "resources", &[])?;
+    let one = [("action", "bpf"), ("command", "prog-get-next-id")];
+    expect_denied(guest, Path::new(UNSIGNED), "bpf 11", "no-signature", &one)?;
+    let now = counts(guest)?;
+    ensure!(
+        now == before.map(|count| count + 2),
+        "{before:?} became {now:?}"
+    );
+    maker.stop()?;
+    guest.wait_for("room", Duration::from_secs(60), || {
+        Ok(expect_answer(&all.other, "map array", "ok").ok())
+    })
 }

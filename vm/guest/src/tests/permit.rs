@@ -4,6 +4,7 @@ use crate::fixture::{ACME, Events, GOVERNOR, STRANGER, UNSIGNED, probe as act};
 use crate::guest::Guest;
 use crate::policy::status;
 use crate::registry::{Group, RunsOn};
+use crate::seal::{anchor, expect_enforcing, expect_sealed};
 use crate::sealed::{
     self, PERMIT, apply, change, expect_no_permit, expect_refused, next, next_text, permit,
     permit_of, probe, seal_status, sign, text, use_permit, wait_until_sealed,
@@ -28,6 +29,7 @@ pub const GROUP: Group = Group {
         test!(a_changed_one_is_refused).within(240),
         test!(what_it_let_in_lets_nothing_old_in).within(240),
         test!(a_signed_policy_is_judged_as_always_while_it_lasts).within(240),
+        test!(it_outlives_that_the_anchor_is_killed_for_its_memory).within(240),
     ],
 };
 
@@ -205,5 +207,29 @@ fn a_signed_policy_is_judged_as_always_while_it_lasts(guest: &mut Guest) -> Resu
     use_permit(guest, &permit(guest, GOVERNOR, 25)?)?.success()?;
     parts.expect_refused(guest, "unknown-key", "ENOKEY")?;
     wait_until_sealed(guest)?;
+    change(guest, "")
+}
+
+/// No hook sees who is to be killed first when memory runs out, nor that root has
+/// the kernel act as if it had.
+fn it_outlives_that_the_anchor_is_killed_for_its_memory(guest: &mut Guest) -> Result<()> {
+    let pid = anchor(guest)?;
+    guest
+        .shell(&format!(
+            "echo 1000 >/proc/{pid}/oom_score_adj && echo f >/proc/sysrq-trigger"
+        ))?
+        .success()?;
+    guest.wait_for("the anchor's end", Duration::from_secs(20), || {
+        Ok((status(guest)?["seal"]["anchor_runs"] == false).then_some(()))
+    })?;
+    expect_enforcing(guest)?;
+    for (command, action) in [
+        ("rm /sys/fs/bpf/bpftrust/hooks/bt_bpf", "pin"),
+        ("umount -l /sys", "mount"),
+    ] {
+        expect_sealed(guest, command, action)?;
+    }
+    // The user keyring has its rings, so orders are taken, and only those.
+    expect_unsigned_refused(guest)?;
     change(guest, "")
 }

@@ -12,6 +12,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 pub const GROUP: Group = Group {
     name: "run",
@@ -27,6 +28,7 @@ pub const GROUP: Group = Group {
         test!(who_would_get_no_token_is_not_started),
         test!(a_grant_of_somebodys_choice_gives_no_trust),
         test!(who_may_not_delegate_is_told),
+        test!(without_user_namespaces_nothing_is_left),
     ],
 };
 
@@ -275,4 +277,24 @@ fn who_may_not_delegate_is_told(guest: &mut Guest) -> Result<()> {
     ensure!(output.stderr.contains("help: type 'sudo"), "{output}");
     ensure!(!output.stdout.contains("started"), "{output}");
     Ok(())
+}
+
+fn without_user_namespaces_nothing_is_left(guest: &mut Guest) -> Result<()> {
+    const LIMIT: &str = "/proc/sys/user/max_user_namespaces";
+    let signed = loader(guest, "signed", Grant::ALL)?;
+    let before = fs::read_to_string(LIMIT)?;
+    fs::write(LIMIT, "0")?;
+    let output = run(guest, &["--", text(&signed)?, "say", "started"]);
+    fs::write(LIMIT, before)?;
+    let output = output?;
+    ensure!(output.status == 2 && output.stdout.is_empty(), "{output}");
+    ensure!(
+        output.stderr.contains("help: user namespaces are limited"),
+        "{output}"
+    );
+    // Nor the process that would have delegated.
+    guest.wait_for("its end", Duration::from_secs(10), || {
+        let said = guest.shell("grep -lx bpftrust /proc/[0-9]*/comm")?;
+        Ok(said.stdout.is_empty().then_some(()))
+    })
 }
