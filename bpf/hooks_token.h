@@ -20,8 +20,7 @@ int BPF_PROG(bt_token_create, struct bpf_token *token)
 	if (!armed())
 		return 0;
 	standing = known_current();
-	if (!is_trusted(&standing))
-		decision.reason = standing.reason ?: BT_REASON_RESOURCES;
+	decision.reason = distrust(&standing);
 	ask_for_all(&decision, &standing, BT_OBJECT_COMMAND, BPF_CORE_READ(token, allowed_cmds),
 		    standing.rights.commands);
 	ask_for_all(&decision, &standing, BT_OBJECT_MAP, BPF_CORE_READ(token, allowed_maps),
@@ -59,7 +58,7 @@ int BPF_PROG(bt_token_use, struct bpf_token *token, int command)
 	if (!armed())
 		return 0;
 	standing = known_current();
-	decision.reason = judge_token(&standing, argument(ctx, 0));
+	decision.reason = judge_owner(&standing, argument(ctx, 0));
 	if (decision.reason == BT_REASON_NOT_OWNER)
 		decision.object = BT_OBJECT_TOKEN;
 	/* The command itself was asked for at the gate. */
@@ -86,7 +85,7 @@ int BPF_PROG(bt_token_capable, struct bpf_token *token, int capability)
 		return 0;
 	standing = known_current();
 	decision.subject = token_number(argument(ctx, 0));
-	decision.reason = judge_token(&standing, argument(ctx, 0));
+	decision.reason = judge_owner(&standing, argument(ctx, 0));
 	ask(&decision, &standing, BT_OBJECT_ABILITY, BT_ABILITY_DELEGATE);
 	if (refuse(&decision, standing.image))
 		DENY_BLOCK();

@@ -173,14 +173,6 @@ static __always_inline void ask_for_all(struct decision *decision, const struct 
 	}
 }
 
-/* May somebody of @standing use the token at @address? */
-static __always_inline u8 judge_token(const struct standing *standing, u64 address)
-{
-	if (!is_trusted(standing))
-		return standing->reason ?: BT_REASON_RESOURCES;
-	return is_owner(standing->image, address) ? BT_REASON_NONE : BT_REASON_NOT_OWNER;
-}
-
 /*
  * The gate's part: nobody names a token that is not his owner's. Where one is
  * required, what makes something names one. What acts on a descriptor or looks
@@ -198,7 +190,7 @@ static __always_inline void ask_about_token(struct decision *decision,
 	if (names_token(command, attr, &fd))
 		object_of_file(file_of_current(fd), &token);
 	if (token.kind == BT_OBJECT_TOKEN) {
-		decision->reason = judge_token(standing, token.address);
+		decision->reason = judge_owner(standing, token.address);
 		if (decision->reason != BT_REASON_NONE) {
 			decision->object = BT_OBJECT_TOKEN;
 			return;
@@ -218,7 +210,7 @@ static __always_inline void require_token(struct decision *decision,
 {
 	if (decision->reason != BT_REASON_NONE || !(standing->required & BT_REQUIRE_TOKEN))
 		return;
-	if (!token || judge_token(standing, token) != BT_REASON_NONE)
+	if (!token || judge_owner(standing, token) != BT_REASON_NONE)
 		decision->reason = BT_REASON_NO_TOKEN;
 }
 

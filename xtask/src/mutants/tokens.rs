@@ -47,9 +47,9 @@ pub const RULES: &[Rule] = &[
     ),
     (
         "everybody uses every token",
-        "token.h",
-        "\treturn is_owner(standing->image, address) ? BT_REASON_NONE : BT_REASON_NOT_OWNER;",
-        "\treturn BT_REASON_NONE;",
+        "object.h",
+        "\tif (reason == BT_REASON_NONE && !is_owner(standing->image, address))",
+        "\tif (0)",
         "token::what_is_sent_over_a_socket_is_its_owners",
     ),
     (
