@@ -88,15 +88,26 @@ pub fn expect_denied(
 ) -> Result<()> {
     let mark = Events::mark(guest)?;
     expect_answer(program, actions, "EPERM")?;
-    let path = program.to_str().context("a path of ASCII")?;
+    expect_event(guest, &mark, program, reason, fields)
+        .with_context(|| format!("{actions} by {}", program.display()))
+}
+
+/// Requires that something was refused to `program` for `reason` since `mark`.
+pub fn expect_event(
+    guest: &Guest,
+    mark: &Events,
+    program: &Path,
+    reason: &str,
+    fields: &[(&str, &str)],
+) -> Result<()> {
+    let executable = program.to_str().context("a path of ASCII")?;
     let common = [
         ("outcome", "denied"),
         ("reason", reason),
-        ("executable", path),
+        ("executable", executable),
     ];
     mark.expect(guest, &[&common[..], fields].concat())
         .map(drop)
-        .with_context(|| format!("{actions} by {path}"))
 }
 
 /// All objects, as `objects list` says.

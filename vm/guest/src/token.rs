@@ -4,7 +4,7 @@
 use crate::fixture::{self, ACME, Events, GLOBEX, UNSIGNED, words};
 use crate::grant::Grant;
 use crate::guest::Guest;
-use crate::owner::expect_answer;
+use crate::owner::{expect_answer, expect_event};
 use crate::policy::{acme, apply, loader, publisher};
 use crate::process::{Background, Program};
 use anyhow::{Context, Result, ensure};
@@ -80,23 +80,6 @@ pub fn refused(
     let mark = Events::mark(guest)?;
     answers(options, program, actions, "EPERM")?;
     expect_event(guest, &mark, program, reason, fields).with_context(|| actions.to_owned())
-}
-
-pub fn expect_event(
-    guest: &Guest,
-    mark: &Events,
-    program: &Path,
-    reason: &str,
-    fields: &[(&str, &str)],
-) -> Result<()> {
-    let executable = program.to_str().context("a path of ASCII")?;
-    let common = [
-        ("outcome", "denied"),
-        ("reason", reason),
-        ("executable", executable),
-    ];
-    mark.expect(guest, &[&common[..], fields].concat())
-        .map(drop)
 }
 
 /// A program that a broker started, which calls when it is told to.

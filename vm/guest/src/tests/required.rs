@@ -2,13 +2,12 @@
 
 use crate::fixture::{self, ACME, Events, GLOBEX, probe};
 use crate::guest::Guest;
-use crate::owner::{expect_answer, expect_denied};
+use crate::owner::{expect_answer, expect_denied, expect_event};
 use crate::policy::{apply, loader};
 use crate::registry::{Group, RunsOn};
 use crate::test;
 use crate::token::{
-    AS_GRANTED, Called, GRANT, TOKEN, answers, expect_event, holder, policy, refused, serving,
-    setup, tied,
+    AS_GRANTED, Called, GRANT, TOKEN, answers, holder, policy, refused, serving, setup, tied,
 };
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;

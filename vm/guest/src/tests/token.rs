@@ -4,13 +4,12 @@
 use crate::fixture::{self, ACME, Events, GLOBEX, UNSIGNED};
 use crate::grant::Grant;
 use crate::guest::Guest;
-use crate::owner::{Loaders, expect_answer, expect_denied};
+use crate::owner::{Loaders, expect_answer, expect_denied, expect_event};
 use crate::policy::{apply, loader, status};
 use crate::registry::{Group, RunsOn};
 use crate::test;
 use crate::token::{
-    ANY, AS_GRANTED, Called, GRANT, TOKEN, answers, expect_event, holder, policy, refused, serving,
-    setup, tied,
+    ANY, AS_GRANTED, Called, GRANT, TOKEN, answers, holder, policy, refused, serving, setup, tied,
 };
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
