@@ -50,11 +50,6 @@ pub struct Untried {
 /// By the numbers of the project's list.
 pub const UNTRIED: &[Untried] = &[
     Untried {
-        number: "14, 15",
-        what: "io_uring on behalf of a trusted process, and descriptors passed by it",
-        why: "nothing here speaks io_uring",
-    },
-    Untried {
         number: "23, 24",
         what: "scripts and programs that a trusted loader is given",
         why: "bpftrust does not check them: what a generic loader loads is its own",

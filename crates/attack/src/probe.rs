@@ -36,7 +36,7 @@
 //!                        seize goes on tracing, attach does not
 //! signal-by-pipe PID     has the kernel send SIGKILL when a pipe can be read
 //! bind-privately DIR     mounts /tmp over DIR and makes it private in one call
-//! chroot DIR, setuid N, limit-processes N, secure, pid, abort
+//! chroot DIR, setuid N, limit-processes N, secure, pid, threads, abort
 //! clock SECONDS          sets the wall clock forward, or back
 //! tai SECONDS            sets how far CLOCK_TAI is ahead of it
 //! clear-keyring RING, add-key RING:FILE
@@ -84,6 +84,13 @@
 //! with-token, without-token
 //!                        offers what is held last, or nothing, with what is made
 //!                        from now on: maps, programs and BTF (`btf` makes some)
+//! by-ring ACTION, by-poller ACTION
+//!                        has a worker of io_uring do it, or a thread that polls a
+//!                        ring: self-mem, peek-mem PID, receive SOCKET,
+//!                        socket-attach-held
+//! ring, poller           makes a ring, which what is executed can reach, too
+//! ring-pass              puts what is held into the ring that was reached so
+//! ring-take              holds what somebody put into the own ring
 //! unpin PATH, rename-over PATH, link-from PATH, read PATH
 //!                        what becomes of pins; PATH-new is renamed
 //! ```
@@ -98,13 +105,14 @@
 
 mod delegate;
 mod errno;
+mod execute;
 mod filter;
 mod keyring;
 mod namespace;
 mod object;
+mod ring;
 mod sys;
 
-use rustix::fs::{Mode, OFlags};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use rustix::time::{ClockId, clock_gettime, clock_settime};
 use std::ffi::CString;
@@ -170,7 +178,7 @@ fn act<'a>(action: &str, rest: &'a [&'a str]) -> Result<&'a [&'a str], Misuse> {
         "exec" | "fexec" | "memfd-exec" | "tmpfile-exec" => {
             let (path, _) = argument(action, rest)?;
             // It returns only if it failed.
-            let Err(error) = execute(action, path, rest);
+            let Err(error) = execute::execute(action, path, rest);
             tell(&format!("{action} {path}"), Err(error));
             Ok(&[])
         }
@@ -185,6 +193,11 @@ fn act<'a>(action: &str, rest: &'a [&'a str]) -> Result<&'a [&'a str], Misuse> {
         }
         "pid" => {
             say(&format!("pid: {}", std::process::id()));
+            Ok(rest)
+        }
+        "threads" => {
+            let threads = fs::read_dir("/proc/self/task").map_or(0, |threads| threads.count());
+            say(&format!("threads: {threads}"));
             Ok(rest)
         }
         "abort" => std::process::abort(),
@@ -206,7 +219,7 @@ fn act<'a>(action: &str, rest: &'a [&'a str]) -> Result<&'a [&'a str], Misuse> {
         }
         path if path.starts_with('/') => Ok(rest),
         _ => {
-            if let Some(result) = object::act(action, rest) {
+            if let Some(result) = object::act(action, rest).or_else(|| ring::act(action, rest)) {
                 return result;
             }
             let (argument, rest) = argument(action, rest)?;
@@ -401,7 +414,6 @@ fn with(action: &str, argument: &str) -> Result<io::Result<()>, Misuse> {
     })
 }
 
-/// Code in a file that nobody but this process knows, and can still write.
 fn limit(resource: Resource, most: u64) -> io::Result<()> {
     let limit = Rlimit {
         current: Some(most),
@@ -410,6 +422,7 @@ fn limit(resource: Resource, most: u64) -> io::Result<()> {
     Ok(setrlimit(resource, limit)?)
 }
 
+/// Code in a file that nobody but this process knows, and can still write.
 fn memfd_code() -> io::Result<()> {
     let memory = rustix::fs::memfd_create("code", rustix::fs::MemfdFlags::empty())?;
     let mut memory = fs::File::from(memory);
@@ -420,11 +433,12 @@ fn memfd_code() -> io::Result<()> {
 /// Writes to the first byte of a function past its protection. It is the byte
 /// that is there already: what counts is that any could be.
 fn write_own_code() -> io::Result<()> {
+    let mut how = fs::OpenOptions::new();
+    write_own_code_in(&how.read(true).write(true).open("/proc/self/mem")?)
+}
+
+fn write_own_code_in(memory: &fs::File) -> io::Result<()> {
     use std::os::unix::fs::FileExt;
-    let memory = fs::OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open("/proc/self/mem")?;
     let at = (write_own_code as fn() -> io::Result<()> as usize) as u64;
     let mut byte = [0];
     memory.read_exact_at(&mut byte, at)?;
@@ -490,39 +504,4 @@ fn until(file: &Path) -> io::Result<()> {
         pause();
     }
     Ok(())
-}
-
-/// Executes `path` with `words` (`path` is the first); returns if it can't.
-fn execute(how: &str, path: &str, words: &[&str]) -> io::Result<std::convert::Infallible> {
-    let words = words
-        .iter()
-        .map(|word| CString::new(*word))
-        .collect::<Result<Vec<_>, _>>()?;
-    match how {
-        "fexec" => {
-            let flags = OFlags::PATH | OFlags::CLOEXEC;
-            sys::execute_descriptor(&rustix::fs::open(path, flags, Mode::empty())?, &words)
-        }
-        "memfd-exec" => {
-            let memory = rustix::fs::memfd_create("memfd", rustix::fs::MemfdFlags::empty())?;
-            let mut memory = fs::File::from(memory);
-            memory.write_all(&fs::read(path)?)?;
-            sys::execute_descriptor(&memory, &words)
-        }
-        "tmpfile-exec" => {
-            let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-            let mut file = fs::File::from(rustix::fs::open(".", flags, Mode::RWXU)?);
-            file.write_all(&fs::read(path)?)?;
-            // Open for writing, it would be busy.
-            let readable = fs::File::open(descriptor_path(&file))?;
-            drop(file);
-            sys::execute_path(&CString::new(descriptor_path(&readable))?, &words)
-        }
-        _ => sys::execute_path(&CString::new(path)?, &words),
-    }
-}
-
-fn descriptor_path(file: &fs::File) -> String {
-    use std::os::fd::AsRawFd;
-    format!("/proc/self/fd/{}", file.as_raw_fd())
 }

@@ -35,6 +35,7 @@ pub const GROUPS: &[&Group] = &[
     &tests::grant::GROUP,
     &tests::ability::GROUP,
     &tests::owner::GROUP,
+    &tests::ring::GROUP,
     &tests::run::GROUP,
     &tests::token::GROUP,
     &tests::required::GROUP,

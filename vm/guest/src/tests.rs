@@ -33,6 +33,7 @@ pub mod probe;
 pub mod process;
 pub mod reach;
 pub mod required;
+pub mod ring;
 pub mod run;
 pub mod seal;
 pub mod sealedpolicy;

@@ -48,6 +48,22 @@ pub const ATTACKS: &[Attack] = &[
     .shows("trace", NO_SIGNATURE)
     .rightful("map-by-id %id lookup"),
     reach(
+        "15.io-uring",
+        "a map received by a worker of io_uring",
+        MAP,
+        "by-ring receive @/socket lookup",
+        NO_SIGNATURE,
+    )
+    .rightful("by-ring receive @/socket lookup"),
+    Attack::run(
+        "15.ring-to-ring",
+        "a map that was put into another process's io_uring",
+        "unsigned",
+        "ring beside [ exec @/loader act hold-map array ring-pass ] wait ring-take lookup",
+        NO_SIGNATURE,
+    )
+    .shows("object", NO_SIGNATURE),
+    reach(
         "15.socket-attach",
         "a received program attached by SO_ATTACH_BPF",
         PROGRAM,

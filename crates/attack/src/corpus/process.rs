@@ -133,6 +133,25 @@ pub const ATTACKS: &[Attack] = &[
         "anonymous-code fork [ bpf 11 ]",
         WRITABLE,
     ),
+    Attack::run(
+        "14.self-mem",
+        "a worker of io_uring opens /proc/self/mem, for code to be written",
+        "loader",
+        "by-ring self-mem bpf 11",
+        WRITABLE,
+    ),
+    Attack::run(
+        "14.poller",
+        "the same by a thread that polls a ring",
+        "loader",
+        "by-poller self-mem bpf 11",
+        WRITABLE,
+    ),
+    reached(
+        "14.reach",
+        "/proc/PID/mem opened by a worker of io_uring",
+        "by-ring peek-mem %pid",
+    ),
 ];
 
 /// Reaches for a trusted process that waits.

@@ -16,6 +16,9 @@ pub mod sockets;
 mod sys;
 mod token;
 
+pub use held::{hold, with_held};
+pub use sys::leave_open;
+
 use super::{Misuse, argument, say, tell};
 use rustix::process::Resource;
 use std::io;
@@ -60,7 +63,7 @@ pub fn act<'a>(action: &str, rest: &'a [&'a str]) -> Option<Result<&'a [&'a str]
             tell(action, with_loaded(|program| attach_alone(action, program)));
             Ok(rest)
         }
-        "hold-map" | "hold-link" | "pin" | "serve" => hold(action, rest),
+        "hold-map" | "hold-link" | "pin" | "serve" => make_or_give(action, rest),
         "hold-program" => {
             tell(action, hold_program());
             Ok(rest)
@@ -97,18 +100,18 @@ fn with_others<'a>(action: &str, rest: &'a [&'a str]) -> Option<Result<&'a [&'a 
 }
 
 /// Holds an own object, or gives what is held to others.
-fn hold<'a>(action: &str, rest: &'a [&'a str]) -> Result<&'a [&'a str], Misuse> {
+fn make_or_give<'a>(action: &str, rest: &'a [&'a str]) -> Result<&'a [&'a str], Misuse> {
     let (word, rest) = argument(action, rest)?;
     let result = match action {
         "hold-map" => match word.split_once(':') {
             Some((word, name)) => map::make_named(shape(word)?, name),
             None => map::make(shape(word)?),
         }
-        .map(held::hold),
+        .map(hold),
         "hold-link" => {
             let way = attach::attach_of(word)
                 .ok_or_else(|| Misuse(format!("no way to attach is called {word:?}")))?;
-            with_loaded(|program| attach::open_link(program, way)).map(held::hold)
+            with_loaded(|program| attach::open_link(program, way)).map(hold)
         }
         "pin" => held::pin(word),
         _ => held::serve(word),
@@ -126,7 +129,7 @@ fn attach_to_event(program: &OwnedFd) -> io::Result<()> {
 
 fn hold_program() -> io::Result<()> {
     with_loaded(|program| {
-        held::hold(program.file.try_clone()?);
+        hold(program.file.try_clone()?);
         Ok(())
     })
 }

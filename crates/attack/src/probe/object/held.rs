@@ -30,7 +30,8 @@ fn drop_last() -> io::Result<()> {
         .ok_or_else(|| io::Error::other("nothing is held"))
 }
 
-fn with_held<T>(act: impl FnOnce(&OwnedFd) -> io::Result<T>) -> io::Result<T> {
+/// Does something with the last.
+pub fn with_held<T>(act: impl FnOnce(&OwnedFd) -> io::Result<T>) -> io::Result<T> {
     match HELD.lock().as_ref().map(|held| held.last()) {
         Ok(Some(object)) => act(object),
         _ => Err(io::Error::other("nothing is held")),
