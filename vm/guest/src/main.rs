@@ -68,7 +68,7 @@ fn dispatch() -> Result<ExitCode> {
         ["list", "--kernel", series, ref filters @ ..] => list(kernels::find(series)?, filters),
         ["list", ref filters @ ..] => list(this_kernel()?, filters),
         ["test", ref filters @ ..] => runner::run(this_kernel()?, filters),
-        [part @ ("one" | "setup" | "teardown"), name] => runner::run_part(part, name),
+        [part @ ("one" | "after" | "setup" | "teardown"), name] => runner::run_part(part, name),
         ["demo"] => demo::run(),
         _ => bail!("{USAGE}"),
     }

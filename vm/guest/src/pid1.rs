@@ -1,6 +1,7 @@
 //! PID 1 of a guest: finds the disk, mounts what a system has, runs one job,
 //! reports how it ended and powers off.
 
+use crate::runner::GO_ON;
 use anyhow::{Context, Result};
 use bpftrust_vm::initramfs::LOAD_ORDER;
 use bpftrust_vm::protocol::{CHANNEL, FILES_DIR, JOB_PATH, Job, NONCE_VARIABLE, Record};
@@ -148,7 +149,7 @@ fn mount_one(kind: &str, place: &str, options: &str) -> Result<()> {
 fn serve(job: &Job, channel: &mut File) -> Result<i32> {
     let (output, input) = rustix::pipe::pipe().context("cannot make a pipe")?;
     rustix::io::fcntl_setfd(&output, FdFlags::CLOEXEC).context("cannot set up a pipe")?;
-    let pid = start(job, input)?;
+    let mut pid = start(job, &input)?;
     let mut output = File::from(output);
     let mut status = None;
     loop {
@@ -157,27 +158,29 @@ fn serve(job: &Job, channel: &mut File) -> Result<i32> {
         let patience = if status.is_some() { 0 } else { 50 };
         if wait_readable(&output, patience)? {
             let mut buffer = [0; 16 * 1024];
-            match output
+            let count = output
                 .read(&mut buffer)
-                .context("cannot read the job's output")?
-            {
-                0 if status.is_some() => return Ok(status.unwrap_or_default()),
-                0 => std::thread::sleep(Duration::from_millis(20)),
-                count => channel
-                    .write_all(&buffer[..count])
-                    .context("cannot pass the job's output to the host")?,
-            }
+                .context("cannot read the job's output")?;
+            channel
+                .write_all(&buffer[..count])
+                .context("cannot pass the job's output to the host")?;
         } else if let Some(status) = status {
             return Ok(status);
         }
-        if let Some(ended) = bury(pid)? {
-            status = Some(ended);
+        match bury(pid)? {
+            Some(KILLED) if Path::new(GO_ON).exists() => pid = start(job, &input)?,
+            Some(ended) => status = Some(ended),
+            None => {}
         }
     }
 }
 
-fn start(job: &Job, output: OwnedFd) -> Result<Pid> {
-    let errors = output.try_clone().context("cannot share a pipe")?;
+/// The status of what SIGKILL has ended.
+const KILLED: i32 = 128 + 9;
+
+fn start(job: &Job, input: &OwnedFd) -> Result<Pid> {
+    let output = input.try_clone().context("cannot share a pipe")?;
+    let errors = input.try_clone().context("cannot share a pipe")?;
     let mut command = Command::new(&job.command[0]);
     command.env_clear().envs(ENVIRONMENT.iter().copied());
     if job.reports {

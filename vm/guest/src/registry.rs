@@ -107,6 +107,8 @@ pub struct Test {
     pub needs: &'static [&'static str],
     /// How long it may take.
     pub limit: Duration,
+    /// For one that kills every process but PID 1: what is required then.
+    pub after: Option<Run>,
 }
 
 /// Names a test after its function: `test!(digest_is_stable)`, or with more:
@@ -130,12 +132,19 @@ impl Test {
             run,
             needs: &[],
             limit: Duration::from_secs(180),
+            after: None,
         }
     }
 
     /// Leaves it out on kernels whose row in the table lacks one of these.
     pub const fn needs(mut self, needs: &'static [&'static str]) -> Self {
         self.needs = needs;
+        self
+    }
+
+    /// It kills every process but PID 1, and this is required afterwards.
+    pub const fn kills_all_but(mut self, after: Run) -> Self {
+        self.after = Some(after);
         self
     }
 

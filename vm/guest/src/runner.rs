@@ -1,8 +1,11 @@
 //! Runs tests, each in a process and a cgroup of its own, and reports each.
+//!
+//! A test may kill every process, this one included. PID 1 then starts it again, and
+//! it goes on where it was.
 
 use crate::cgroup::Cgroup;
 use crate::guest::Guest;
-use crate::registry::{self, SelectedGroup, TEARDOWN, full_name};
+use crate::registry::{self, Group, SelectedGroup, SelectedTest, TEARDOWN, full_name};
 use anyhow::{Context, Result, anyhow, bail};
 use bpftrust_vm::kernels::Kernel;
 use bpftrust_vm::protocol::{NONCE_VARIABLE, Outcome, Record, SETUP_FAILED};
@@ -25,10 +28,16 @@ const CGROUP_VARIABLE: &str = "BPFTRUST_TEST_CGROUP";
 /// none failed.
 pub fn run(kernel: &Kernel, filters: &[&str]) -> Result<ExitCode> {
     let selection = registry::select(kernel, filters);
-    let mut reporter = Reporter::new();
-    reporter.send(&Record::Selected(selection.names().len()))?;
+    let mut killed = Killed::take()?;
+    let mut reporter = Reporter::new(killed.as_ref().map_or(0, |killed| killed.failed));
+    if killed.is_none() {
+        reporter.send(&Record::Selected(selection.names().len()))?;
+    }
     for selected in &selection.groups {
-        run_group(selected, &mut reporter)?;
+        run_group(selected, &mut killed, &mut reporter)?;
+    }
+    if let Some(Killed { test, .. }) = killed {
+        bail!("{test} killed everything, and is not among the tests");
     }
     Ok(match reporter.failed {
         0 => ExitCode::SUCCESS,
@@ -36,8 +45,58 @@ pub fn run(kernel: &Kernel, filters: &[&str]) -> Result<ExitCode> {
     })
 }
 
-fn run_group(selected: &SelectedGroup, reporter: &mut Reporter) -> Result<()> {
+/// Where the runner says that what runs may kill it: `TEST FAILED`, the second a
+/// number.
+pub const GO_ON: &str = "/run/bpftrust-go-on";
+
+/// How far a runner had come that was killed.
+struct Killed {
+    test: String,
+    /// Tests that had failed.
+    failed: usize,
+}
+
+impl Killed {
+    /// By the test that is to run.
+    fn expect(test: &str, failed: usize) -> Result<()> {
+        fs::write(GO_ON, format!("{test} {failed}")).context("cannot note the test")
+    }
+
+    /// The runner before this one, if it was killed so.
+    fn take() -> Result<Option<Self>> {
+        let Ok(text) = fs::read_to_string(GO_ON) else {
+            return Ok(None);
+        };
+        fs::remove_file(GO_ON).context("cannot remove what a killed runner noted")?;
+        let (test, failed) = text
+            .split_once(' ')
+            .context("what it noted makes no sense")?;
+        Ok(Some(Self {
+            test: test.to_owned(),
+            failed: failed.parse()?,
+        }))
+    }
+}
+
+fn run_group(
+    selected: &SelectedGroup,
+    killed: &mut Option<Killed>,
+    reporter: &mut Reporter,
+) -> Result<()> {
     let group = selected.group;
+    let mut tests = selected.tests.iter();
+    if let Some(before) = killed {
+        let is_it = |selected: &&SelectedTest| full_name(group, selected.test.name) == before.test;
+        let Some(selected) = tests.find(is_it) else {
+            return Ok(());
+        };
+        let start = Instant::now();
+        let (outcome, message) = verdict(run_child("after", &before.test, selected.test.limit));
+        reporter.result(before.test.clone(), outcome, start.elapsed(), message)?;
+        *killed = None;
+        run_tests(group, tests, &mut Ok(()), reporter)?;
+        return tear_down(group, true, reporter);
+    }
     // Without a test to run, a fixture would be made for nothing; without a
     // fixture, no test could tell anything.
     let possible = selected.tests.iter().any(|test| test.left_out.is_none());
@@ -46,21 +105,41 @@ fn run_group(selected: &SelectedGroup, reporter: &mut Reporter) -> Result<()> {
         _ => Ok(()),
     };
     let mut fixture = fixture.context(SETUP_FAILED);
-    for selected in &selected.tests {
+    run_tests(group, tests, &mut fixture, reporter)?;
+    tear_down(group, possible, reporter)
+}
+
+fn run_tests<'a>(
+    group: &Group,
+    tests: impl Iterator<Item = &'a SelectedTest>,
+    fixture: &mut Result<()>,
+    reporter: &mut Reporter,
+) -> Result<()> {
+    for selected in tests {
         let name = full_name(group, selected.test.name);
         let start = Instant::now();
-        let (outcome, message) = match (selected.left_out, &fixture) {
+        let (outcome, message) = match (selected.left_out, &*fixture) {
             (Some(reason), _) => (Outcome::LeftOut, reason.to_owned()),
             (None, Err(error)) => {
                 let message = format!("{error:#}");
                 // In full once.
-                fixture = Err(anyhow!("{SETUP_FAILED}, see above"));
+                *fixture = Err(anyhow!("{SETUP_FAILED}, see above"));
                 (Outcome::Failed, message)
+            }
+            (None, Ok(())) if selected.test.after.is_some() => {
+                Killed::expect(&name, reporter.failed)?;
+                let outlived = run_child("one", &name, selected.test.limit);
+                Killed::take()?;
+                verdict(outlived.and_then(|()| bail!("it did not kill everything")))
             }
             (None, Ok(())) => verdict(run_child("one", &name, selected.test.limit)),
         };
         reporter.result(name, outcome, start.elapsed(), message)?;
     }
+    Ok(())
+}
+
+fn tear_down(group: &Group, possible: bool, reporter: &mut Reporter) -> Result<()> {
     if group.teardown.is_some() {
         let start = Instant::now();
         let (outcome, message) = if possible {
@@ -147,6 +226,7 @@ pub fn run_part(part: &str, name: &str) -> Result<ExitCode> {
     }
     let run = match part {
         "one" => registry::test(name).map(|test| test.run),
+        "after" => registry::test(name).and_then(|test| test.after),
         "setup" => registry::group(name).map(|group| group.setup.unwrap_or(|_| Ok(()))),
         _ => registry::group(name).map(|group| group.teardown.unwrap_or(|_| Ok(()))),
     };
@@ -188,10 +268,10 @@ struct Reporter {
 }
 
 impl Reporter {
-    fn new() -> Self {
+    fn new(failed: usize) -> Self {
         Self {
             nonce: std::env::var(NONCE_VARIABLE).ok(),
-            failed: 0,
+            failed,
         }
     }
 

@@ -7,6 +7,7 @@ use crate::fixture::{
 use crate::guest::Guest;
 use crate::policy::{publisher, status};
 use crate::process::Output;
+use crate::seal::{expect_enforcing, expect_sealed};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use std::fs;
@@ -95,6 +96,26 @@ pub fn change(guest: &Guest, more: &str) -> Result<()> {
     let file = sign(guest, GOVERNOR, &next_text(guest, more)?)?;
     apply(guest, &file)?.success()?;
     Ok(())
+}
+
+/// Requires that the next policy is refused without a signature.
+pub fn expect_unsigned_refused(guest: &Guest) -> Result<()> {
+    let file = guest.write("unsigned.toml", next_text(guest, "")?)?;
+    expect_refused(guest, &file, "no-signature")
+}
+
+/// Requires that what the anchor held is held, now that it is gone.
+pub fn expect_held_without_the_anchor(guest: &Guest) -> Result<()> {
+    expect_enforcing(guest)?;
+    for (command, action) in [
+        ("rm /sys/fs/bpf/bpftrust/hooks/bt_bpf", "pin"),
+        ("umount -l /sys", "mount"),
+    ] {
+        expect_sealed(guest, command, action)?;
+    }
+    // The user keyring has its rings, so orders are taken, and only those.
+    expect_unsigned_refused(guest)?;
+    change(guest, "")
 }
 
 /// Requires that this policy is refused for this reason and changes nothing.

@@ -4,10 +4,11 @@ use crate::fixture::{ACME, Events, GOVERNOR, STRANGER, UNSIGNED, probe as act};
 use crate::guest::Guest;
 use crate::policy::status;
 use crate::registry::{Group, RunsOn};
-use crate::seal::{anchor, expect_enforcing, expect_sealed};
+use crate::seal::anchor;
 use crate::sealed::{
-    self, PERMIT, apply, change, expect_no_permit, expect_refused, next, next_text, permit,
-    permit_of, probe, seal_status, sign, text, use_permit, wait_until_sealed,
+    self, PERMIT, apply, change, expect_held_without_the_anchor, expect_no_permit, expect_refused,
+    expect_unsigned_refused, next, next_text, permit, permit_of, probe, seal_status, sign, text,
+    use_permit, wait_until_sealed,
 };
 use crate::test;
 use anyhow::{Context, Result, ensure};
@@ -38,11 +39,6 @@ fn apply_unsigned(guest: &Guest, serial: u64) -> Result<()> {
     let file = guest.write("unsigned.toml", text(serial, &[GOVERNOR], ""))?;
     apply(guest, &file)?.success()?;
     Ok(())
-}
-
-fn expect_unsigned_refused(guest: &Guest) -> Result<()> {
-    let file = guest.write("unsigned.toml", next_text(guest, "")?)?;
-    expect_refused(guest, &file, "no-signature")
 }
 
 fn a_permit_works_once(guest: &mut Guest) -> Result<()> {
@@ -222,14 +218,5 @@ fn it_outlives_that_the_anchor_is_killed_for_its_memory(guest: &mut Guest) -> Re
     guest.wait_for("the anchor's end", Duration::from_secs(20), || {
         Ok((status(guest)?["seal"]["anchor_runs"] == false).then_some(()))
     })?;
-    expect_enforcing(guest)?;
-    for (command, action) in [
-        ("rm /sys/fs/bpf/bpftrust/hooks/bt_bpf", "pin"),
-        ("umount -l /sys", "mount"),
-    ] {
-        expect_sealed(guest, command, action)?;
-    }
-    // The user keyring has its rings, so orders are taken, and only those.
-    expect_unsigned_refused(guest)?;
-    change(guest, "")
+    expect_held_without_the_anchor(guest)
 }

@@ -10,8 +10,8 @@ use crate::guest::Guest;
 use crate::policy::{CALL, Running, expect_exec_refused, loader, publisher, status};
 use crate::registry::{Group, RunsOn};
 use crate::sealed::{
-    self, HEADER, PERMIT, PUBLISHER, Parts, apply, change, expect_all_refused, expect_refused,
-    next, next_text, probe, sign, text,
+    self, HEADER, PERMIT, PUBLISHER, Parts, apply, change, expect_all_refused,
+    expect_held_without_the_anchor, expect_refused, next, next_text, probe, sign, text,
 };
 use crate::test;
 use anyhow::{Context, Result, ensure};
@@ -36,6 +36,7 @@ pub const GROUP: Group = Group {
         test!(a_policy_comes_with_its_own_rings).within(180),
         test!(a_large_policy_is_taken_as_it_was_signed).within(240),
         test!(it_takes_the_capability_too).within(180),
+        test!(sysrq_kills_everybody).kills_all_but(it_holds_without_anybody),
     ],
 };
 
@@ -399,4 +400,20 @@ fn it_takes_the_capability_too(guest: &mut Guest) -> Result<()> {
     let said = good.hand_over(guest)?;
     ensure!(said == "EALREADY", "{said}");
     change(guest, "")
+}
+
+/// `drivers/tty/sysrq.c`, `send_sig_all`: all processes but PID 1, the anchor and this
+/// one included, and no hook is asked.
+fn sysrq_kills_everybody(guest: &mut Guest) -> Result<()> {
+    let said = status(guest)?;
+    ensure!(said["seal"]["anchor_runs"] == true, "{said}");
+    fs::write("/proc/sysrq-trigger", "i").context("cannot trigger SysRq")?;
+    std::thread::sleep(std::time::Duration::from_secs(10));
+    Ok(())
+}
+
+fn it_holds_without_anybody(guest: &mut Guest) -> Result<()> {
+    let said = status(guest)?;
+    ensure!(said["seal"]["anchor_runs"] == false, "{said}");
+    expect_held_without_the_anchor(guest)
 }
