@@ -46,7 +46,8 @@
  *   file_send_sigiotask,   and keyrings besides
  *   task_setrlimit,
  *   ptrace_access_check
- *   key_permission         the keyrings stay
+ *   key_permission,        the keyrings stay
+ *   key_alloc
  *
  * A hook gathers, calls the one function that decides, reports. What can't be
  * decided is refused; an exec never fails because of us, it gets no trust.
@@ -94,6 +95,7 @@
 #include "hooks_trace.h"
 #include "hooks_policy.h"
 #include "hooks_protect.h"
+#include "hooks_keyring.h"
 
 char LICENSE[] SEC("license") = "GPL";
 

@@ -229,26 +229,4 @@ int BPF_PROG(bt_trace_anchor, struct task_struct *child, unsigned int mode)
 	return 0;
 }
 
-/*
- * Who may search a ring may also invalidate it (security/keys/keyctl.c,
- * keyctl_invalidate_key), and nobody needs to but the exec that verifies with
- * it: bt_exec has scratch memory then. A refused search is no event, for every
- * search by root for another key passes by here; to unlink one is.
- */
-SEC("lsm/key_permission")
-int BPF_PROG(bt_keyring)
-{
-	struct key *key = (void *)(argument(ctx, 0) & ~1UL);
-	u32 need = argument(ctx, 2);
-
-	if ((need != KEY_NEED_SEARCH && need != KEY_NEED_UNLINK) || !sealed() || !is_held_ring(key))
-		return 0;
-	if (need == KEY_NEED_SEARCH &&
-	    bpf_task_storage_get(&scratches, bpf_get_current_task_btf(), NULL, 0))
-		return 0;
-	if (need == KEY_NEED_SEARCH || hold(BT_ACTION_KEYRING, 0))
-		DENY_BLOCK();
-	return 0;
-}
-
 #endif

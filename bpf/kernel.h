@@ -62,7 +62,9 @@ typedef _Bool bool;
 #define LSM_UNSAFE_PTRACE 2
 #define PTRACE_MODE_ATTACH 2
 #define KEY_NEED_SEARCH 4
+#define KEY_NEED_LINK 5
 #define KEY_NEED_UNLINK 7
+#define KEY_FLAG_UID_KEYRING 9
 #define PF_KTHREAD 0x00200000
 
 /* include/uapi/linux/mount.h */
@@ -183,6 +185,15 @@ struct assoc_array {
 	unsigned long nr_leaves_on_tree;
 };
 
+/* arch/x86/include/asm/ptrace.h */
+struct pt_regs {
+	unsigned long bx;
+	unsigned long cx;
+	unsigned long si;
+	unsigned long di;
+	unsigned long orig_ax;
+};
+
 struct key_restriction {
 	struct key *key;
 	struct key_type *keytype;
@@ -192,7 +203,14 @@ union key_payload {
 	void *data[4];
 };
 
+typedef struct {
+	u32 val;
+} kuid_t;
+
 struct key {
+	s32 serial;
+	kuid_t uid;
+	unsigned long flags;
 	char *description;
 	union key_payload payload;
 	struct assoc_array keys;

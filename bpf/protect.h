@@ -25,11 +25,6 @@
 
 #define PARENTS_MAX 4096
 
-/* What the names of our keyrings begin with (crates/guard, apply.rs), and their
- * permissions once they are closed (crates/host, keyring.rs). */
-#define RING_NAME "bpftrust"
-#define RING_CLOSED 0x08010000
-
 /* The kernel's own objects, by address. Shown to nobody. */
 struct held {
 	u64 bpffs;     /* the super_block of the pins */
@@ -267,17 +262,6 @@ static __always_inline bool is_anchor(const struct held *held, struct task_struc
 
 	return guard && (u32)BPF_CORE_READ(task, tgid) == guard->anchor &&
 	       BPF_CORE_READ(task, group_leader, start_boottime) == held->started;
-}
-
-/* Closed, and of our name? Who makes one of his own so loses the same. */
-static __always_inline bool is_held_ring(struct key *key)
-{
-	char name[sizeof(RING_NAME)];
-
-	if (BPF_CORE_READ(key, perm) != RING_CLOSED)
-		return false;
-	bpf_probe_read_kernel(name, sizeof(name), BPF_CORE_READ(key, description));
-	return !__builtin_memcmp(name, RING_NAME, sizeof(name) - 1);
 }
 
 #endif

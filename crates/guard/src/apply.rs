@@ -1,7 +1,7 @@
 //! From a policy to what the kernel side keeps: keyrings, and the form that it
 //! takes over wholly or not at all (`struct bt_policy`).
 
-use bpftrust_host::keyring::{self, Anchor, Keyring, Serial};
+use bpftrust_host::keyring::{Anchor, Keyring};
 use bpftrust_signature::{KeyHint, Name, Rights, SignedOrder};
 
 use crate::abi::{
@@ -14,10 +14,9 @@ use crate::pins::Pins;
 use crate::status::{Seal, mode_of};
 use crate::{Error, Keys, Mode, Policy, Publisher, Result, Signer, SystemKeyring};
 
-/// The keyrings that hold one ring for each key of a policy. Two, so that one
-/// policy's keys are there before the other's go: to make one anew ends the rings
-/// that it held.
-const KEYRINGS: [&str; 2] = ["bpftrust", "bpftrust.even"];
+/// What the names of our keyrings begin with; the number of their policy follows
+/// (`bpf/hooks_keyring.h`). Each holds one ring for each key of that policy.
+const KEYRING: &str = "bpftrust.";
 
 /// A loader that is refused whatever its version (`BT_VERSION_REFUSED`).
 pub(crate) const VERSION_REFUSED: u64 = u64::MAX;
@@ -30,7 +29,7 @@ pub(crate) const VERSION_REFUSED: u64 = u64::MAX;
 /// [`Error::OtherMode`] if the guard was started in another mode;
 /// [`Error::Keyring`] if the kernel doesn't take a certificate,
 /// [`Error::Policy`] if it doesn't take the policy: then the old one is in
-/// force. A sealed guard takes none without an order.
+/// force. A sealed guard takes none without an order. [`Error::KeyringGone`].
 pub fn apply(policy: &Policy, mode: Mode, order: Option<&SignedOrder>) -> Result<()> {
     let _lock = lock()?;
     let pins = Pins::standard();
@@ -47,43 +46,26 @@ pub fn apply(policy: &Policy, mode: Mode, order: Option<&SignedOrder>) -> Result
     // Who needs no order must not fail for one.
     let holds = Seal::of(&state).is_some_and(|seal| seal.lifted_until.is_none());
     let order = order.filter(|_| holds);
-    let [old, new] = in_and_out_of_use(&pins.keys()?, state.generation);
-    let parent = Keyring::create(new, Anchor::User)?;
-    bring(policy, mode, state.generation + 1, &parent, order)?;
-    if holds {
-        // Nobody takes a sealed guard's keyrings away; the next but one takes its
-        // place.
-        return Ok(());
-    }
-    remove_keyring(old)
+    let generation = state.generation + 1;
+    let parent = Keyring::create(&keyring_name(generation), Anchor::User)?;
+    bring(policy, mode, generation, &parent, order)?;
+    remove_keyrings_but(Some(&parent))
 }
 
-/// [`KEYRINGS`]: first the one that holds the rings of the policy in force. The
-/// rings are asked: another program may have handed a policy over.
-fn in_and_out_of_use(keys: &[bt_key], generation: u64) -> [&'static str; 2] {
-    let [first, second] = KEYRINGS;
-    let in_second = keys
-        .iter()
-        .filter(|key| key.generation == generation)
-        .filter_map(|key| Serial::new(i32::try_from(key.ring).ok()?))
-        .filter_map(|ring| keyring::describe(ring).ok())
-        .any(|ring| ring.name.starts_with(&ring_name(second, "")));
-    if in_second {
-        [second, first]
-    } else {
-        [first, second]
-    }
+/// One of a name has one place, so each policy's has its own.
+fn keyring_name(generation: u64) -> String {
+    format!("{KEYRING}{generation}")
 }
 
 /// Hands over the first policy of a guard. With `hold` its keyrings also last as
 /// long as this process, whatever becomes of the user keyring.
 pub(crate) fn bring_first(policy: &Policy, mode: Mode, hold: bool) -> Result<()> {
-    let [name, _] = KEYRINGS;
-    let parent = Keyring::create(name, Anchor::User)?;
+    const FIRST: u64 = 1;
+    let parent = Keyring::create(&keyring_name(FIRST), Anchor::User)?;
     if hold {
         parent.link_to(Anchor::Process)?;
     }
-    bring(policy, mode, 1, &parent, None)
+    bring(policy, mode, FIRST, &parent, None)
 }
 
 /// Makes the rings of the policy in `parent` and hands it to the kernel side. If
@@ -102,7 +84,6 @@ fn bring(
             order.as_deref(),
         )
         .map_err(|source| Error::Policy { source })?;
-        // Not before: from then on nobody removes it while the guard is sealed.
         Ok(parent.seal()?)
     });
     if brought.is_err() {
@@ -114,14 +95,22 @@ fn bring(
 
 /// Removes the keyrings of all policies.
 pub(crate) fn remove_keyrings() -> Result<()> {
-    KEYRINGS.into_iter().try_for_each(remove_keyring)
+    remove_keyrings_but(None)
 }
 
-fn remove_keyring(name: &str) -> Result<()> {
-    if let Some(ring) = Keyring::find(name, Anchor::User)? {
-        ring.unlink_from(Anchor::User)?;
+fn remove_keyrings_but(kept: Option<&Keyring>) -> Result<()> {
+    let rings = Keyring::all_in(Anchor::User)?;
+    if let Some(kept) = kept
+        && !rings.contains(kept)
+    {
+        return Err(Error::KeyringGone {
+            name: kept.name().to_owned(),
+        });
     }
-    Ok(())
+    rings
+        .iter()
+        .filter(|ring| ring.name().starts_with(KEYRING) && Some(*ring) != kept)
+        .try_for_each(|ring| Ok(ring.unlink_from(Anchor::User)?))
 }
 
 /// A ring says in its name which keyring it is in.

@@ -35,6 +35,12 @@ pub enum Error {
     /// Somebody else starts or stops the guard now.
     #[error("another bpftrust is starting or stopping the guard right now")]
     Busy,
+    /// Somebody took the new policy's keyring away while it was not in force yet.
+    #[error("the policy is in force, but its keyring {name} is gone: nothing new is trusted")]
+    KeyringGone {
+        /// The keyring.
+        name: String,
+    },
     /// bpffs is not mounted where it belongs.
     #[error("{path} is not a BPF file system")]
     NoBpffs {

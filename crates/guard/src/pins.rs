@@ -64,7 +64,7 @@ pub(crate) const SWITCH: &str = "bt_sysctl";
 pub(crate) const LATCH: &str = "bt_latch";
 
 /// The programs that are hooks besides where the guard is sealed.
-pub(crate) const SEAL_HOOKS: [&str; 12] = [
+pub(crate) const SEAL_HOOKS: [&str; 13] = [
     "bt_unlink",
     "bt_rmdir",
     "bt_rename",
@@ -77,6 +77,7 @@ pub(crate) const SEAL_HOOKS: [&str; 12] = [
     "bt_limit_anchor",
     "bt_trace_anchor",
     "bt_keyring",
+    "bt_new_key",
 ];
 
 /// The LSM programs of a guard, in the order in which they are attached.

@@ -107,22 +107,22 @@ impl Keyring {
             .map_err(|source| failed("create keyring", name, source))
     }
 
-    /// The ring called `name` beneath `anchor`, if there is one that the caller
-    /// may search for.
+    /// The rings that are linked into `anchor` and that the caller may look at.
     ///
     /// # Errors
-    /// [`Error::KeyName`]; [`Error::Keyring`].
-    pub fn find(name: &str, anchor: Anchor<'_>) -> Result<Option<Self>> {
-        let description = key_name(name)?;
-        match keyctl(Call::Search(anchor.id(), c"keyring", &description)).and_then(serial) {
-            Ok(serial) => Ok(Some(Self {
+    /// [`Error::Keyring`]: `EACCES` if `anchor` is not readable.
+    pub fn all_in(anchor: Anchor<'_>) -> Result<Vec<Self>> {
+        let list = read_with(|buffer| keyctl(Call::Read(anchor.id(), buffer)))
+            .map_err(|source| failed("list keyring", &anchor.id().to_string(), source))?;
+        let rings = serials(&list).filter_map(|serial| {
+            // Who is gone meanwhile is not there.
+            let found = describe(serial).ok()?;
+            (found.kind == "keyring").then_some(Self {
                 serial,
-                name: name.to_owned(),
-            })),
-            // No process keyring yet, or nothing of that name in it.
-            Err(error) if error.raw_os_error() == Some(libc::ENOKEY) => Ok(None),
-            Err(source) => Err(failed("search for keyring", name, source)),
-        }
+                name: found.name,
+            })
+        });
+        Ok(rings.collect())
     }
 
     /// The number by which the kernel side names this ring.
@@ -166,10 +166,7 @@ impl Keyring {
     pub fn keys(&self) -> Result<Vec<Serial>> {
         let list = read_with(|buffer| keyctl(Call::Read(self.serial.0, buffer)))
             .map_err(|source| failed("list keyring", &self.name, source))?;
-        Ok(list
-            .chunks_exact(size_of::<i32>())
-            .filter_map(|chunk| Serial::new(i32::from_ne_bytes(chunk.try_into().ok()?)))
-            .collect())
+        Ok(serials(&list).collect())
     }
 
     /// Closes the ring for good: nothing can be linked into it any more, by
@@ -389,6 +386,12 @@ fn read_with(mut fill: impl FnMut(&mut [u8]) -> io::Result<c_long>) -> io::Resul
     }
 }
 
+/// What is in a keyring, as `KEYCTL_READ` tells it.
+fn serials(list: &[u8]) -> impl Iterator<Item = Serial> {
+    list.chunks_exact(size_of::<i32>())
+        .filter_map(|chunk| Serial::new(i32::from_ne_bytes(chunk.try_into().ok()?)))
+}
+
 fn serial(number: c_long) -> io::Result<Serial> {
     i32::try_from(number)
         .ok()
@@ -428,8 +431,6 @@ enum Call<'a> {
     Restrict(i32),
     /// Key.
     Invalidate(i32),
-    /// Ring, key type, name.
-    Search(i32, &'a CStr, &'a CStr),
     /// Ring.
     Read(i32, &'a mut [u8]),
     /// Key.
@@ -444,12 +445,6 @@ fn keyctl(call: Call<'_>) -> io::Result<c_long> {
         Call::SetPermissions(key, bits) => (libc::KEYCTL_SETPERM, number(key), bits as c_long, 0),
         Call::Restrict(ring) => (libc::KEYCTL_RESTRICT_KEYRING, number(ring), 0, 0),
         Call::Invalidate(key) => (libc::KEYCTL_INVALIDATE, number(key), 0, 0),
-        Call::Search(ring, kind, name) => (
-            libc::KEYCTL_SEARCH,
-            number(ring),
-            kind.as_ptr() as c_long,
-            name.as_ptr() as c_long,
-        ),
         Call::Read(key, buffer) => (
             libc::KEYCTL_READ,
             number(key),
@@ -464,7 +459,7 @@ fn keyctl(call: Call<'_>) -> io::Result<c_long> {
         ),
     };
     // SAFETY: pointers come from `call`, whose borrows last until this function
-    // returns; strings end in NUL, and the kernel writes at most as many bytes
+    // returns; the kernel writes at most as many bytes
     // as the length beside a buffer says.
     let answer = unsafe { libc::syscall(libc::SYS_keyctl, operation, a, b, c, 0 as c_long) };
     if answer < 0 {

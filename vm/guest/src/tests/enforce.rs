@@ -384,7 +384,7 @@ fn a_keyring_that_is_gone_verifies_nothing_new(guest: &mut Guest) -> Result<()> 
     let later = signed_probe(guest, "later")?;
     expect_trusted(guest, &kept, CALL)?;
     guest
-        .shell("keyctl unlink $(keyctl search @u keyring bpftrust) @u")?
+        .shell("keyctl unlink $(keyctl search @u keyring bpftrust.1) @u")?
         .success()?;
     guest.wait_for("the end of the keyring", Duration::from_secs(20), || {
         let keys = fs::read_to_string("/proc/keys")?;
@@ -402,7 +402,7 @@ fn a_keyring_that_is_gone_verifies_nothing_new(guest: &mut Guest) -> Result<()> 
     // Another ring of the same name and content is not the one of the policy.
     guest
         .shell(&format!(
-            "ring=$(keyctl newring bpftrust @u) && openssl x509 -in {} -outform DER | \
+            "ring=$(keyctl newring bpftrust.1 @u) && openssl x509 -in {} -outform DER | \
              keyctl padd asymmetric acme $ring",
             ACME.certificate()
         ))?

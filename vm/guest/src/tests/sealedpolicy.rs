@@ -9,6 +9,7 @@ use crate::grant::Grant;
 use crate::guest::Guest;
 use crate::policy::{CALL, Running, expect_exec_refused, loader, publisher, status};
 use crate::registry::{Group, RunsOn};
+use crate::seal::{expect_enforcing, expect_sealed};
 use crate::sealed::{
     self, HEADER, PERMIT, PUBLISHER, Parts, apply, change, expect_all_refused,
     expect_held_without_the_anchor, expect_refused, next, next_text, probe, sign, text,
@@ -34,6 +35,7 @@ pub const GROUP: Group = Group {
         test!(policy_keys_follow_each_other).within(180),
         test!(a_refused_policy_key_signs_nothing).within(180),
         test!(a_policy_comes_with_its_own_rings).within(180),
+        test!(its_keyring_is_held_as_the_first_was).within(180),
         test!(a_large_policy_is_taken_as_it_was_signed).within(240),
         test!(it_takes_the_capability_too).within(180),
         test!(sysrq_kills_everybody).kills_all_but(it_holds_without_anybody),
@@ -357,6 +359,37 @@ fn a_policy_comes_with_its_own_rings(guest: &mut Guest) -> Result<()> {
     change(guest, "")?;
     let program = loader(guest, "after", ACME, &Grant::ALL.of("after", 1))?;
     expect_trusted(guest, &program, CALL)
+}
+
+fn its_keyring_is_held_as_the_first_was(guest: &mut Guest) -> Result<()> {
+    let number = status(guest)?["policy"].as_u64().context("no number")? + 1;
+    let (old, new) = (
+        format!("bpftrust.{}", number - 1),
+        format!("bpftrust.{number}"),
+    );
+    // Made while the name is nobody's.
+    let make = format!("keyctl newring {new} $(keyctl newring others @u)");
+    let made = guest.shell(&make)?.success()?;
+    change(guest, "")?;
+    let ours = guest
+        .shell("keyctl rlist @u | xargs -n1 keyctl rdescribe")?
+        .success()?;
+    ensure!(ours.contains(&format!(";08010000;{new}\n")), "{ours}");
+    ensure!(!ours.contains(&format!(";{old}\n")), "{ours}");
+    let attempts = [
+        &*format!("keyctl link {} @u", made.trim()),
+        &format!("keyctl newring {new} @u"),
+        &format!(
+            "for ring in $(keyctl rlist @u); do \
+             case $(keyctl rdescribe $ring) in *';{new}') keyctl unlink $ring @u; exit; esac; done"
+        ),
+        "keyctl clear @u",
+    ];
+    for attempt in attempts {
+        expect_sealed(guest, attempt, "keyring")?;
+    }
+    guest.shell("keyctl unlink %:others @u")?.success()?;
+    expect_enforcing(guest)
 }
 
 /// 4.8 MB of rules, the last of them changed; then as they were signed.
