@@ -83,7 +83,7 @@ static __noinline bool has_ring(struct incoming *in)
 	ring = bpf_lookup_user_key(in->key.ring, 0);
 	if (!ring)
 		return false;
-	own = is_ring_of(BPF_CORE_READ(ring, key), &in->key, &in->public_key);
+	own = is_ring_of((u64)BPF_CORE_READ(ring, key), &in->key, &in->public_key);
 	bpf_key_put(ring);
 	return own;
 }

@@ -58,6 +58,10 @@ struct {
 	__type(value, u64);
 } rules SEC(".maps");
 
+struct publisher_name {
+	u8 bytes[BT_NAME_SIZE];
+};
+
 /* The policy in force and the one before or after it, by generation. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -117,16 +121,19 @@ static __always_inline u32 count_signers(const struct bt_image *image)
 /*
  * A library's code has the rights of the process that maps it. So nobody's
  * library gives more than he may grant himself, and who may sign only loaders of
- * certain names signs libraries only for his own.
+ * certain names signs libraries only for his own. Global, as entitle(): the verifier
+ * looks at it once, not at each call.
  */
-static __always_inline u8 admit_signer(struct bt_image *image, u64 generation, u64 signer,
-				       struct bt_rights *rights)
+__noinline u32 admit_signer(struct bt_image *image, u64 generation, u64 signer,
+			    struct bt_rights *rights)
 {
 	struct key_id key_id = { .generation = generation };
 	struct publisher_id publisher_id = { .generation = generation };
 	struct bt_publisher *publisher;
 	struct bt_key *key, *own;
 
+	if (!image || !rights)
+		return BT_REASON_RESOURCES;
 	__builtin_memcpy(key_id.hint, &signer, sizeof(key_id.hint));
 	key = bpf_map_lookup_elem(&keys, &key_id);
 	if (!key)
@@ -150,12 +157,12 @@ static __always_inline u8 admit_signer(struct bt_image *image, u64 generation, u
 	return BT_REASON_NONE;
 }
 
-static __always_inline u8 admit_signers(struct bt_image *image, u64 generation,
-					struct bt_rights *rights)
+static __always_inline u32 admit_signers(struct bt_image *image, u64 generation,
+					 struct bt_rights *rights)
 {
 	for (u32 i = 0; i < BT_SIGNERS; i++) {
 		u64 signer = *(volatile u64 *)&image->signers[i];
-		u8 reason =
+		u32 reason =
 			signer ? admit_signer(image, generation, signer, rights) : BT_REASON_NONE;
 
 		if (reason != BT_REASON_NONE)
@@ -170,8 +177,8 @@ static __always_inline u8 admit_signers(struct bt_image *image, u64 generation,
  * NONE for something. An adopted process has no signature to judge: it is as one
  * signed without a grant.
  */
-static __always_inline u8 entitle(struct bt_image *image, u64 generation, struct bt_rights *rights,
-				  u32 *required, u8 *name)
+__noinline u32 entitle(struct bt_image *image, u64 generation, struct bt_rights *rights,
+		       u32 *required, struct publisher_name *name)
 {
 	struct key_id key_id = { .generation = generation };
 	struct publisher_id publisher_id = { .generation = generation };
@@ -181,7 +188,7 @@ static __always_inline u8 entitle(struct bt_image *image, u64 generation, struct
 	struct bt_key *key;
 	u64 *least;
 
-	if (!policy)
+	if (!image || !rights || !required || !name || !policy)
 		return BT_REASON_RESOURCES;
 	if (image->granted)
 		__builtin_memcpy(rights, &image->grant.rights, sizeof(*rights));
@@ -212,7 +219,7 @@ static __always_inline u8 entitle(struct bt_image *image, u64 generation, struct
 		return BT_REASON_NOT_GRANTED;
 	intersect(rights, &publisher->ceiling);
 	*required |= publisher->required;
-	__builtin_memcpy(name, publisher->name, sizeof(publisher->name));
+	__builtin_memcpy(name->bytes, publisher->name, sizeof(name->bytes));
 	return BT_REASON_NONE;
 }
 
@@ -267,11 +274,10 @@ static __always_inline void keep_rights(struct bt_image *image, u64 generation, 
 __noinline u32 refresh(struct bt_image *image, struct bt_rights *rights, u32 *required)
 {
 	struct bt_state *guard = guard_state();
-	u8 name[BT_NAME_SIZE] = {};
+	struct publisher_name name = {};
 	struct bt_policy *policy;
 	u64 generation;
-	u32 heeded;
-	u8 reason;
+	u32 heeded, reason;
 
 	if (!image || !rights || !required || !guard)
 		return BT_REASON_RESOURCES;
@@ -285,7 +291,7 @@ __noinline u32 refresh(struct bt_image *image, struct bt_rights *rights, u32 *re
 			reason = BT_REASON_NONE;
 		} else {
 			heeded = count_signers(image);
-			reason = entitle(image, generation, rights, required, name);
+			reason = entitle(image, generation, rights, required, &name);
 			/* Where they need not sign, it does not matter who did. */
 			policy = policy_of(generation);
 			if (reason == BT_REASON_NONE && policy &&
@@ -297,7 +303,8 @@ __noinline u32 refresh(struct bt_image *image, struct bt_rights *rights, u32 *re
 			if (reason == BT_REASON_NONE) {
 				/* At exec: an owner's name stays, under any policy. */
 				if (!image->publisher[0])
-					__builtin_memcpy(image->publisher, name, sizeof(name));
+					__builtin_memcpy(image->publisher, name.bytes,
+							 sizeof(name.bytes));
 				keep_rights(image, generation, heeded, rights, *required);
 			}
 		}

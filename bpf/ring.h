@@ -55,18 +55,20 @@ static __always_inline struct key *only_key(struct key *ring)
 	return slot & ASSOC_ARRAY_PTR_META ? NULL : (void *)(slot & ~ASSOC_ARRAY_PTR_BITS);
 }
 
-/* Is @ring the ring of @key? @bytes is room to work in. */
-static __noinline bool is_ring_of(struct key *ring, const struct bt_key *key,
-				  struct public_key_bytes *bytes)
+/* Is the struct key at @address the ring of @key? @bytes is room to work in.
+ * Global, so that the verifier looks at it once and not at each call. */
+__noinline bool is_ring_of(u64 address, const struct bt_key *key, struct public_key_bytes *bytes)
 {
-	const u64 *expected = (void *)key->public_key;
+	struct key *ring = (void *)address, *only;
 	struct public_key *public_key;
-	struct key *only;
-	u32 size = key->public_key_size;
 	u64 difference = 0;
+	const u64 *expected;
+	u32 size;
 
-	if (!is_sealed(ring))
+	if (!key || !bytes || !is_sealed(ring))
 		return false;
+	expected = (void *)key->public_key;
+	size = key->public_key_size;
 	only = only_key(ring);
 	if (!only)
 		return false;

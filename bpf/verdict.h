@@ -197,7 +197,7 @@ static __noinline u8 check_signature(struct bt_key *key, struct scratch *scratch
 		return BT_REASON_UNKNOWN_KEY;
 	}
 	if (key->place == BT_RING_OWN &&
-	    !is_ring_of(BPF_CORE_READ(ring, key), key, &scratch->public_key)) {
+	    !is_ring_of((u64)BPF_CORE_READ(ring, key), key, &scratch->public_key)) {
 		bpf_key_put(ring);
 		close_key(key);
 		return BT_REASON_UNKNOWN_KEY;

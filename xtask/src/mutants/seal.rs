@@ -189,7 +189,7 @@ pub const RULES: &[Rule] = &[
         "another keyring takes the place of ours",
         "hooks_keyring.h",
         "sealed() && is_named_as_in_force(new)",
-        "0",
+        "0 && is_named_as_in_force(new)",
         "seal::keyrings_stay",
     ),
     (
