@@ -11,7 +11,11 @@ use crate::test;
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use std::fs;
+use std::io::Read;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 pub const GROUP: Group = Group {
@@ -23,6 +27,7 @@ pub const GROUP: Group = Group {
         test!(a_tool_of_debian_works_without_privileges).within(120),
         test!(nothing_is_kept_but_what_a_token_takes),
         test!(it_is_its_process_and_status),
+        test!(a_connection_is_its_input_and_output).within(120),
         test!(what_is_granted_is_delegated_and_no_more),
         test!(without_the_token_the_kernel_refuses),
         test!(who_would_get_no_token_is_not_started),
@@ -152,6 +157,24 @@ fn it_is_its_process_and_status(guest: &mut Guest) -> Result<()> {
     let children = "read them < /proc/$$/task/$$/children; echo \"[$them]\"; exit 42";
     let output = run(guest, &["--grant-from", grant, "sh", "-c", children])?;
     ensure!(output.status == 42 && output.stdout == "[]\n", "{output}");
+    Ok(())
+}
+
+/// As systemd starts it for a socket with `Accept=yes`.
+fn a_connection_is_its_input_and_output(guest: &mut Guest) -> Result<()> {
+    let tool = tool(guest, &Grant::ALL.of("runqlat", 1))?;
+    let (mut here, there) = UnixStream::pair()?;
+    let mut running = Command::new("bpftrust")
+        .args(["run", "--user", "nobody", "--", text(&tool)?, "1", "1"])
+        .stdin(OwnedFd::from(there.try_clone()?))
+        .stdout(OwnedFd::from(there))
+        .spawn()?;
+    here.set_read_timeout(Some(Duration::from_secs(60)))?;
+    let mut said = String::new();
+    here.read_to_string(&mut said)?;
+    let status = running.wait()?;
+    ensure!(status.success(), "{status}: {said}");
+    ensure!(said.contains("|*"), "{said}");
     Ok(())
 }
 
