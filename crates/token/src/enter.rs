@@ -28,13 +28,11 @@ use rustix::net::{
 };
 use rustix::process::{Pid, WaitOptions, geteuid, getpid, waitpid};
 use rustix::thread::{
-    CapabilitySet, CapabilitySets, Gid, Uid, configure_capability_in_ambient_set,
-    remove_capability_from_bounding_set, set_capabilities, set_no_new_privs, set_thread_groups,
-    set_thread_res_gid, set_thread_res_uid,
+    CapabilitySet, Gid, Uid, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
 };
 
 use crate::error::{Error, Step};
-use crate::{Delegation, sys};
+use crate::{Delegation, privileges, sys};
 
 /// Where the bpffs is mounted: where libbpf looks by itself
 /// (`tools/lib/bpf/libbpf_internal.h`, `BPF_FS_DEFAULT_PATH`).
@@ -84,9 +82,7 @@ pub fn enter(user: &User, delegation: &Delegation) -> Result<(), Error> {
     if delegation.is_empty() {
         return Err(Error::Empty);
     }
-    if fs::read_dir("/proc/self/task").is_ok_and(|threads| threads.count() > 1) {
-        return Err(Error::Threads);
-    }
+    privileges::alone()?;
     let me = getpid();
     let (here, there) = socketpair(
         AddressFamily::UNIX,
@@ -114,7 +110,7 @@ pub fn enter(user: &User, delegation: &Delegation) -> Result<(), Error> {
     let uid = Uid::from_raw(user.uid);
     set_thread_res_uid(uid, uid, uid).map_err(Error::at(Step::Become))?;
     place(&bpffs).map_err(Error::at(Step::Place))?;
-    drop_privileges().map_err(Error::at(Step::Drop))?;
+    privileges::keep(KEPT).map_err(Error::at(Step::Drop))?;
     sys::close_on_exec().map_err(Error::at(Step::Close))
 }
 
@@ -216,30 +212,4 @@ fn place(bpffs: &OwnedFd) -> Result<(), Errno> {
         BPFFS,
         MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
     )
-}
-
-fn drop_privileges() -> Result<(), Errno> {
-    // By number: this kernel may have more than we know of, and says where they end.
-    for number in 0..u64::BITS {
-        let one = CapabilitySet::from_bits_retain(1 << number);
-        if KEPT.contains(one) {
-            continue;
-        }
-        match remove_capability_from_bounding_set(one) {
-            Err(Errno::INVAL) => break,
-            result => result?,
-        }
-    }
-    set_capabilities(
-        None,
-        CapabilitySets {
-            effective: KEPT,
-            permitted: KEPT,
-            inheritable: KEPT,
-        },
-    )?;
-    for one in KEPT.iter() {
-        configure_capability_in_ambient_set(one, true)?;
-    }
-    set_no_new_privs(true)
 }

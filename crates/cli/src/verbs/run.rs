@@ -9,7 +9,10 @@ use std::process::Command;
 use anyhow::{Context, anyhow};
 use bpftrust_guard::{GrantFile, Vocabulary};
 use bpftrust_signature::Rights;
-use bpftrust_token::{BPFFS, Delegation, TOKEN_PATH_VARIABLE, User, enter};
+use bpftrust_token::{
+    AttachTypes, BPFFS, Commands, Delegation, MapTypes, ProgramTypes, TOKEN_PATH_VARIABLE, User,
+    enter,
+};
 use nix::unistd::{self, Uid, getgrouplist};
 
 use crate::advice::{Advise, advised, quoted};
@@ -79,10 +82,10 @@ fn delegation(rights: &Rights) -> Delegation {
     let [maps] = rights.maps.words();
     let [attaches, _] = rights.attaches.words();
     Delegation {
-        commands,
-        maps,
-        programs,
-        attaches,
+        commands: Commands::from_bits_retain(commands),
+        maps: MapTypes::from_bits_retain(maps),
+        programs: ProgramTypes::from_bits_retain(programs),
+        attaches: AttachTypes::from_bits_retain(attaches),
     }
 }
 
@@ -123,4 +126,34 @@ fn user(account: &unistd::User) -> anyhow::Result<User> {
         gid: account.gid.as_raw(),
         groups: groups.into_iter().map(|group| group.as_raw()).collect(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The name of a number in a set of one.
+    macro_rules! name {
+        ($set:ident, $number:expr) => {
+            $set::of($number)
+                .and_then(|set| set.iter_names().next())
+                .map(|(name, _)| name.to_ascii_lowercase())
+        };
+    }
+
+    /// What can be granted has the same name and number where it is delegated.
+    #[test]
+    fn grants_and_tokens_have_the_same_words() {
+        for number in 0..64 {
+            for (kind, name) in [
+                (Vocabulary::Commands, name!(Commands, number)),
+                (Vocabulary::Maps, name!(MapTypes, number)),
+                (Vocabulary::Programs, name!(ProgramTypes, number)),
+                (Vocabulary::Attaches, name!(AttachTypes, number)),
+            ] {
+                let granted = kind.name(number).map(|name| name.replace('-', "_"));
+                assert_eq!(name, granted, "{} {number}", kind.label());
+            }
+        }
+    }
 }
