@@ -247,13 +247,14 @@ impl Payload {
     fn build(arguments: &Arguments) -> Result<Self> {
         let mut packages = vec!["bpftrust-guest"];
         if !arguments.bare {
-            packages.extend(["bpftrust", "bpftrust-attack"]);
+            packages.extend(["bpftrust", "bpftrust-attack", "bpftrust-token-execs"]);
         }
         let binaries = workspace::build(&packages)?;
         let mut extras = vec![binary(&binaries, "bpftrust-probe")];
         if !arguments.bare {
             extras.push(binary(&binaries, "bpftrust"));
             extras.push(binary(&binaries, "bpftrust-attack"));
+            extras.push(binary(&binaries, "bpftrust-token-execs"));
         }
         extras.push(binary(&binaries, "bpftrust-drift"));
         extras.extend(arguments.copy.iter().cloned());

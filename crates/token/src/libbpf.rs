@@ -150,7 +150,7 @@ pub(crate) fn missing(step: Loading, error: &libbpf_rs::Error) -> Option<Cow<'st
     .map(|(_, name)| name)
     .collect();
     if lacking.is_empty() {
-        return Some("see libbpf's log for the verifier's word, and 'bpftrust events'".into());
+        return Some("type 'bpftrust events' to see what is not granted; the verifier's word is in libbpf's log".into());
     }
     let lacking = lacking.join(", ");
     Some(

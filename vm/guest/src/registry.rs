@@ -37,6 +37,7 @@ pub const GROUPS: &[&Group] = &[
     &tests::owner::GROUP,
     &tests::ring::GROUP,
     &tests::run::GROUP,
+    &tests::loader::GROUP,
     &tests::token::GROUP,
     &tests::required::GROUP,
     &tests::policy::GROUP,

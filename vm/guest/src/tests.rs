@@ -23,6 +23,7 @@ pub mod latch;
 pub mod launch;
 pub mod library;
 pub mod library_rule;
+pub mod loader;
 pub mod machine;
 pub mod many;
 pub mod owner;
