@@ -12,6 +12,7 @@
 //! - [`crowd`]: many threads on every CPU
 //! - [`asker`]: the smallest program that calls `bpf()`
 //! - [`demo`]: what `make demo` shows
+//! - [`startup`]: what `bpftrust run` adds to the start of a loader
 //! - [`envelope`]: signatures as an attacker makes them
 //! - [`tests`]: the tests, one file per group
 //!
@@ -33,6 +34,7 @@ mod registry;
 mod runner;
 mod seal;
 mod sealed;
+mod startup;
 mod sys;
 mod tests;
 mod token;
@@ -45,6 +47,7 @@ const USAGE: &str = "usage: bpftrust-guest COMMAND
   list [--kernel SERIES] [FILTER...]   names of the tests that the filters select
   test [FILTER...]                     run them, in a guest
   one NAME                             run one without its group's fixture
+  startup                              time the start of a loader, in a guest
   demo                                 tell the story of `make demo`, in a guest
   setup GROUP | teardown GROUP         make or remove a group's fixture";
 
@@ -69,6 +72,7 @@ fn dispatch() -> Result<ExitCode> {
         ["list", ref filters @ ..] => list(this_kernel()?, filters),
         ["test", ref filters @ ..] => runner::run(this_kernel()?, filters),
         [part @ ("one" | "after" | "setup" | "teardown"), name] => runner::run_part(part, name),
+        ["startup"] => startup::run(),
         ["demo"] => demo::run(),
         _ => bail!("{USAGE}"),
     }
