@@ -112,13 +112,19 @@ pub fn needs(object: &OpenObject) -> Delegation {
     needs
 }
 
-/// An error of loading. What is not delegated is named only when the kernel said no:
-/// libbpf may do without.
+/// An error of loading. Without a map, program type or command it always fails, with
+/// whatever error: libbpf takes refusals of what it tries for a kernel that has not got
+/// it. Without an attach type alone it may do.
 fn why(needs: Delegation, token: &Token) -> impl FnOnce(libbpf_rs::Error) -> Error {
     let lacking = needs.difference(token.delegation());
     let bpffs = token.bpffs();
+    let only_attaches = Delegation {
+        attaches: lacking.attaches,
+        ..Delegation::default()
+    };
     move |error| {
-        if is_refusal(&error) && !lacking.is_empty() {
+        let refused = lacking != only_attaches || is_refusal(&error);
+        if refused && !lacking.is_empty() {
             return Error::NotDelegated {
                 bpffs: bpffs.to_owned(),
                 lacking,

@@ -38,6 +38,7 @@ pub const GROUPS: &[&Group] = &[
     &tests::ring::GROUP,
     &tests::run::GROUP,
     &tests::loader::GROUP,
+    &tests::loader::WITHOUT_TOKENS,
     &tests::token::GROUP,
     &tests::required::GROUP,
     &tests::policy::GROUP,

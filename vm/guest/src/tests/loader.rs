@@ -20,15 +20,25 @@ pub const GROUP: Group = Group {
     tests: &[
         test!(it_loads_by_the_option_and_then_holds_nothing).within(120),
         test!(what_is_lacking_for_a_token_is_said),
+        test!(what_is_wrong_with_a_bpffs_is_said),
         test!(what_is_not_delegated_is_said),
     ],
+};
+
+/// Where a kernel has no tokens.
+pub const WITHOUT_TOKENS: Group = Group {
+    name: "loader-without-tokens",
+    runs_on: RunsOn::Unsupported,
+    setup: None,
+    teardown: None,
+    tests: &[test!(that_the_kernel_has_none_is_said)],
 };
 
 const EXAMPLE: &str = "/usr/bin/bpftrust-token-execs";
 
 /// What it needs and no more, as docs/token.md has it.
 const NEEDED: Grant<'_> = Grant {
-    commands: "token_create map_create prog_load btf_load link_create map_update_elem \
+    commands: "token_create map_create prog_load link_create map_update_elem \
                map_lookup_elem",
     programs: "tracing socket_filter",
     attaches: "trace_raw_tp cgroup_inet_ingress",
@@ -73,8 +83,8 @@ fn it_loads_by_the_option_and_then_holds_nothing(guest: &mut Guest) -> Result<()
     let mut running = guest.start(program)?;
     guest.wait_until_says(&mut running, " executed\n")?;
     let said = running.said();
-    let allowed = "by a token that allows delegate_cmds=map_create:map_lookup_elem:map_update_elem:prog_load:\
-                   btf_load:link_create:token_create,delegate_maps=array,\
+    let allowed = "by a token that allows delegate_cmds=map_create:map_lookup_elem:\
+                   map_update_elem:prog_load:link_create:token_create,delegate_maps=array,\
                    delegate_progs=socket_filter:tracing,\
                    delegate_attachs=cgroup_inet_ingress:trace_raw_tp\n";
     ensure!(said.contains(allowed), "{said}");
@@ -160,6 +170,35 @@ fn what_is_lacking_for_a_token_is_said(guest: &mut Guest) -> Result<()> {
     )
 }
 
+fn what_is_wrong_with_a_bpffs_is_said(guest: &mut Guest) -> Result<()> {
+    let loader = signed(guest, "execs", NEEDED)?;
+    let loader = text(&loader)?;
+    let below = format!("mkdir /sys/fs/bpf/below && {loader} 1 /sys/fs/bpf/below");
+    let output = run(guest, NEEDED)?.args(["/bin/sh", "-c", &below]).run()?;
+    says(
+        &output,
+        "no BPF token of /sys/fs/bpf/below: it is not the root of a bpffs",
+        "name the directory that the bpffs is mounted at",
+    )?;
+    // That of the machine, in a namespace that nobody mounted one for.
+    let output = guest.run(&["unshare", "--user", "--map-root-user", loader, "1"])?;
+    says(
+        &output,
+        "no BPF token of /sys/fs/bpf: the bpffs is of another user namespace, or a security \
+         module refuses it",
+        "type 'bpftrust events'",
+    )
+}
+
+fn that_the_kernel_has_none_is_said(guest: &mut Guest) -> Result<()> {
+    let output = guest.run(&[EXAMPLE, "1"])?;
+    says(
+        &output,
+        "no BPF token of /sys/fs/bpf: the kernel has none",
+        "BPF tokens came with Linux 6.9",
+    )
+}
+
 fn what_is_not_delegated_is_said(guest: &mut Guest) -> Result<()> {
     // What is delegated must be granted.
     let granted = Grant {
@@ -180,15 +219,24 @@ fn what_is_not_delegated_is_said(guest: &mut Guest) -> Result<()> {
         ),
         (
             Grant {
-                programs: "tracing",
                 maps: "hash",
                 ..NEEDED
             },
-            "map type array; program type socket_filter",
-            "delegate_maps=array,delegate_progs=socket_filter",
+            "map type array",
+            "delegate_maps=array",
+        ),
+        (
+            Grant {
+                attaches: "trace_raw_tp",
+                ..NEEDED
+            },
+            "attach type cgroup_inet_ingress",
+            "delegate_attachs=cgroup_inet_ingress",
         ),
     ] {
-        let output = run(guest, delegated)?.args([loader, "1"]).run()?;
+        // Without its map a program is none.
+        let program = run(guest, delegated)?.args([loader, "1"]);
+        let output = program.may_be_rejected().run()?;
         says(
             &output,
             &format!("the bpffs at /sys/fs/bpf does not delegate: {lacking}"),

@@ -2,7 +2,7 @@
 //! BPF token, loads and attaches with it, and gives up what it has left.
 //!
 //! `bpftrust-token-execs SECONDS [BPFFS]` prints the count once a second. The bpffs must
-//! delegate `map_create:prog_load:btf_load`, maps `array`, programs
+//! delegate `map_create:prog_load`, maps `array`, programs
 //! `tracing:socket_filter`, attach types `trace_raw_tp:cgroup_inet_ingress`; a grant
 //! has more besides, see docs/token.md of bpftrust.
 
