@@ -84,13 +84,16 @@ fn one_passed() -> Tally {
 }
 
 fn format_of_c() -> Result<(Tally, String)> {
-    let dir = workspace::root().join("bpf");
-    let entries = fs::read_dir(&dir).with_context(|| format!("cannot list {}", dir.display()))?;
     let mut files: Vec<PathBuf> = Vec::new();
-    for entry in entries {
-        let path = entry?.path();
-        if path.extension().is_some_and(|end| end == "c" || end == "h") {
-            files.push(path);
+    for dir in ["bpf", "crates/token/examples/execs/src"] {
+        let dir = workspace::root().join(dir);
+        let entries =
+            fs::read_dir(&dir).with_context(|| format!("cannot list {}", dir.display()))?;
+        for entry in entries {
+            let path = entry?.path();
+            if path.extension().is_some_and(|end| end == "c" || end == "h") {
+                files.push(path);
+            }
         }
     }
     let mut command = Command::new("clang-format-19");

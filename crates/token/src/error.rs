@@ -59,7 +59,7 @@ pub enum Error {
     },
     /// libbpf takes no path with a NUL in it.
     #[cfg(feature = "libbpf-rs")]
-    #[error("{} is no path", .0.display())]
+    #[error("{} has a NUL in it, which no path has", .0.display())]
     Path(PathBuf),
     /// libbpf failed; more is in its log.
     #[cfg(feature = "libbpf-rs")]
