@@ -168,3 +168,19 @@ pub(crate) fn missing(step: Loading, error: &libbpf_rs::Error) -> Option<Cow<'st
 fn c_path(path: &Path) -> Result<CString, Error> {
     CString::new(path.as_os_str().as_bytes()).map_err(|_| Error::Path(path.to_owned()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_object_is_an_error() {
+        let builder = ObjectBuilder::default();
+        assert!(sys::open_memory(&builder, c"/sys/fs/bpf", b"no ELF file").is_err());
+        assert!(sys::open_memory(&builder, c"/sys/fs/bpf", b"").is_err());
+        let error = sys::open_file(&builder, c"/sys/fs/bpf", c"/nowhere").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotFound);
+        let error = c_path(Path::new("a\0b")).unwrap_err();
+        assert!(matches!(error, Error::Path(_)));
+    }
+}

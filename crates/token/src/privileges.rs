@@ -77,3 +77,20 @@ fn bound(kept: CapabilitySet) -> Result<(), Errno> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn with_other_threads_nothing_is_dropped() {
+        let before = capabilities(None).unwrap();
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let other = std::thread::spawn(move || ended.recv());
+        let result = drop_privileges();
+        drop(end);
+        assert!(other.join().unwrap().is_err());
+        assert!(matches!(result, Err(Error::Threads)));
+        assert_eq!(capabilities(None).unwrap(), before);
+    }
+}
