@@ -55,6 +55,22 @@ static __always_inline u64 kfunc_takes(u32 id, s32 offset)
 	return abilities ? *abilities : ABILITY(OTHER_KFUNCS);
 }
 
+/* What a call with these registers, offset and immediate takes. Global, so that the
+ * verifier walks a scan once and not for each answer. */
+__noinline u64 call_takes(u32 registers, s32 offset, u32 callee)
+{
+	switch (registers >> 4) {
+	case PSEUDO_HELPER:
+		return helper_takes(callee);
+	case PSEUDO_CALL:
+		return 0;
+	case PSEUDO_KFUNC_CALL:
+		return kfunc_takes(callee, offset);
+	default:
+		return ABILITY(OTHER_KFUNCS);
+	}
+}
+
 struct program_scan {
 	u64 instructions; /* address */
 	u64 abilities;
@@ -72,20 +88,8 @@ static int scan_call(u64 index, struct program_scan *scan)
 	}
 	if (insn.code == INSN_CALL_REGISTER)
 		scan->abilities |= ABILITY(OTHER_KFUNCS);
-	if (insn.code != INSN_CALL)
-		return 0;
-	switch (insn.registers >> 4) {
-	case PSEUDO_HELPER:
-		scan->abilities |= helper_takes(insn.imm);
-		break;
-	case PSEUDO_CALL:
-		break;
-	case PSEUDO_KFUNC_CALL:
-		scan->abilities |= kfunc_takes(insn.imm, insn.off);
-		break;
-	default:
-		scan->abilities |= ABILITY(OTHER_KFUNCS);
-	}
+	if (insn.code == INSN_CALL)
+		scan->abilities |= call_takes(insn.registers, insn.off, insn.imm);
 	return 0;
 }
 

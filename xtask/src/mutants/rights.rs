@@ -293,8 +293,8 @@ pub const RULES: &[Rule] = &[
     (
         "calls of the kernel's functions are not looked at",
         "program.h",
-        "\t\tscan->abilities |= kfunc_takes(insn.imm, insn.off);\n",
-        "",
+        "\t\treturn kfunc_takes(callee, offset);\n",
+        "\t\treturn 0;\n",
         "ability::other_kfuncs",
     ),
     (
