@@ -28,6 +28,7 @@ pub const GROUP: Group = Group {
         test!(nothing_is_kept_but_what_a_token_takes),
         test!(it_is_its_process_and_status),
         test!(a_connection_is_its_input_and_output).within(120),
+        test!(the_users_other_processes_stay_outside),
         test!(what_is_granted_is_delegated_and_no_more),
         test!(without_the_token_the_kernel_refuses),
         test!(who_would_get_no_token_is_not_started),
@@ -176,6 +177,25 @@ fn a_connection_is_its_input_and_output(guest: &mut Guest) -> Result<()> {
     ensure!(status.success(), "{status}: {said}");
     ensure!(said.contains("|*"), "{said}");
     Ok(())
+}
+
+/// The namespace is root's, though who runs in it is the user.
+fn the_users_other_processes_stay_outside(guest: &mut Guest) -> Result<()> {
+    let signed = loader(guest, "signed", Grant::ALL)?;
+    let words = ["run", "--user", "user", "--", text(&signed)?];
+    let actions = fixture::words("say ready until never");
+    let program = Program::new("bpftrust").args(words).args(actions);
+    let mut running = guest.start(program)?;
+    guest.wait_until_says(&mut running, "ready")?;
+    let pid = running.pid().to_string();
+    let owner = guest.shell(&format!("stat -c %U /proc/{pid}/cwd"))?;
+    ensure!(owner.success()? == "user\n");
+    let enter = ["--user", "--preserve-credentials", "--target", &pid, "true"];
+    let output = Program::new("nsenter").args(enter).by_user().run()?;
+    ensure!(output.stderr.contains("ermi"), "{output}");
+    output.failure()?;
+    guest.run(&[&["nsenter"], &enter[..]].concat())?.success()?;
+    running.stop().map(drop)
 }
 
 fn what_is_granted_is_delegated_and_no_more(guest: &mut Guest) -> Result<()> {
