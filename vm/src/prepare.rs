@@ -13,12 +13,20 @@ const FORM: u32 = 3;
 /// The files that `kernel` boots from, made if they are not in the cache. With
 /// `refresh`, asks the archive for newer ones.
 pub fn prepare(kernel: &Kernel, refresh: bool) -> Result<Boot> {
+    prepare_with(kernel, refresh, &[])
+}
+
+/// The same, of a machine that has these packages, too; it is kept beside the other.
+pub fn prepare_with(kernel: &Kernel, refresh: bool, more: &[&str]) -> Result<Boot> {
     let cache = Cache::open()?;
     let _lock = cache.lock()?;
-    let name = format!("kernel-{}", kernel.series);
-    let recipe = format!("form {FORM}, {}, {}", disk::SUITE, disk::PACKAGES.join(" "));
+    let suffix: String = more.iter().map(|package| format!("-{package}")).collect();
+    let name = format!("kernel-{}{suffix}", kernel.series);
+    let tree = format!("tree{suffix}");
+    let packages = [disk::PACKAGES, more].concat();
+    let recipe = format!("form {FORM}, {}, {}", disk::SUITE, packages.join(" "));
     if refresh {
-        for made in [&name, "tree"] {
+        for made in [&name, &tree] {
             cache::remove(&cache.path(made))?;
         }
     }
@@ -26,17 +34,17 @@ pub fn prepare(kernel: &Kernel, refresh: bool) -> Result<Boot> {
         .directory(&name, &recipe, |dir| {
             eprintln!("making the machine for Linux {}, once", kernel.series);
             let apt = Apt::open(&cache, &kernels::suites(), refresh)?;
-            let tree = cache.directory("tree", &recipe, |dir| {
-                let packages = dir.join("packages");
-                apt.download_with_dependencies(disk::SUITE, disk::PACKAGES, &packages)?;
-                disk::make_tree(&packages, &dir.join("root"))?;
-                cache::remove(&packages)
+            let tree = cache.directory(&tree, &recipe, |dir| {
+                let downloads = dir.join("packages");
+                apt.download_with_dependencies(disk::SUITE, &packages, &downloads)?;
+                disk::make_tree(&downloads, &dir.join("root"))?;
+                cache::remove(&downloads)
             })?;
             let choice = kernel.choose(&apt.names("linux-")?)?;
-            let packages = dir.join("packages");
-            apt.download(&choice.packages, &packages)?;
-            disk::make_boot(&choice, &packages, &tree.join("root"), dir)?;
-            cache::remove(&packages)
+            let downloads = dir.join("packages");
+            apt.download(&choice.packages, &downloads)?;
+            disk::make_boot(&choice, &downloads, &tree.join("root"), dir)?;
+            cache::remove(&downloads)
         })
         .with_context(|| format!("cannot make the test machine for Linux {}", kernel.series))?;
     Ok(Boot::at(&dir))

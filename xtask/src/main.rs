@@ -4,6 +4,7 @@ mod demo;
 mod mutants;
 mod setup;
 mod test;
+mod tools;
 mod vm;
 mod workspace;
 
@@ -27,6 +28,8 @@ enum Chore {
     Setup,
     /// Everything that must hold: lint, unit tests, guest tests; one summary
     Test,
+    /// Run each of Debian's BPF tools under a token, in microVMs, and write the table
+    Tools(tools::Arguments),
     /// Run the guest tests, or one command, on stock Debian kernels in QEMU
     Vm(vm::Arguments),
 }
@@ -37,6 +40,7 @@ fn main() -> ExitCode {
         Chore::Mutants(arguments) => mutants::run(&arguments),
         Chore::Setup => setup::run().map(|()| ExitCode::SUCCESS),
         Chore::Test => test::run(),
+        Chore::Tools(arguments) => tools::run(&arguments),
         Chore::Vm(arguments) => vm::run(&arguments),
     };
     outcome.unwrap_or_else(|error| {

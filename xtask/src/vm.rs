@@ -28,6 +28,9 @@ pub const TIMEOUT: u64 = 4500;
 /// of all for the kernel to let go of programs.
 const PARALLEL: usize = 3;
 
+/// The library that names tokens, for the guest's dynamic linker to find.
+const PRELOAD: &str = "libbpftrust_preload.so";
+
 #[derive(clap::Args, Default)]
 pub struct Arguments {
     /// Run only tests whose name contains one of these
@@ -228,7 +231,7 @@ fn test_one(
     })
 }
 
-fn chosen(arguments: &Arguments) -> Result<Vec<&'static Kernel>> {
+pub fn chosen(arguments: &Arguments) -> Result<Vec<&'static Kernel>> {
     if arguments.kernel.is_empty() {
         return Ok(KERNELS.iter().collect());
     }
@@ -237,17 +240,22 @@ fn chosen(arguments: &Arguments) -> Result<Vec<&'static Kernel>> {
 }
 
 /// What goes into a guest.
-struct Payload {
-    harness: PathBuf,
-    extras: Vec<Extra>,
+pub struct Payload {
+    pub harness: PathBuf,
+    pub extras: Vec<Extra>,
 }
 
 impl Payload {
     /// Builds the harness and, unless `--bare`, bpftrust.
-    fn build(arguments: &Arguments) -> Result<Self> {
+    pub fn build(arguments: &Arguments) -> Result<Self> {
         let mut packages = vec!["bpftrust-guest"];
         if !arguments.bare {
-            packages.extend(["bpftrust", "bpftrust-attack", "bpftrust-token-execs"]);
+            packages.extend([
+                "bpftrust",
+                "bpftrust-attack",
+                "bpftrust-preload",
+                "bpftrust-token-execs",
+            ]);
         }
         let binaries = workspace::build(&packages)?;
         let mut extras = vec![binary(&binaries, "bpftrust-probe")];
@@ -255,6 +263,10 @@ impl Payload {
             extras.push(binary(&binaries, "bpftrust"));
             extras.push(binary(&binaries, "bpftrust-attack"));
             extras.push(binary(&binaries, "bpftrust-token-execs"));
+            extras.push(Extra {
+                from: binaries.join(PRELOAD),
+                to: format!("/usr/lib/x86_64-linux-gnu/{PRELOAD}"),
+            });
         }
         extras.push(binary(&binaries, "bpftrust-drift"));
         extras.extend(arguments.copy.iter().cloned());

@@ -13,6 +13,8 @@
 //! - [`asker`]: the smallest program that calls `bpf()`
 //! - [`demo`]: what `make demo` shows
 //! - [`startup`]: what `bpftrust run` adds to the start of a loader
+//! - [`preload`]: the library that names tokens
+//! - [`tools`]: Debian's tools, one by one, under a token
 //! - [`envelope`]: signatures as an attacker makes them
 //! - [`tests`]: the tests, one file per group
 //!
@@ -29,6 +31,7 @@ mod guest;
 mod owner;
 mod pid1;
 mod policy;
+mod preload;
 mod process;
 mod registry;
 mod runner;
@@ -38,6 +41,7 @@ mod startup;
 mod sys;
 mod tests;
 mod token;
+mod tools;
 
 use anyhow::{Context, Result, bail};
 use bpftrust_vm::kernels::{self, Kernel};
@@ -49,6 +53,7 @@ const USAGE: &str = "usage: bpftrust-guest COMMAND
   one NAME                             run one without its group's fixture
   startup                              time the start of a loader, in a guest
   demo                                 tell the story of `make demo`, in a guest
+  tools [FILTER...]                    run the tools of `cargo xtask tools`, in a guest
   setup GROUP | teardown GROUP         make or remove a group's fixture";
 
 fn main() -> ExitCode {
@@ -74,6 +79,7 @@ fn dispatch() -> Result<ExitCode> {
         [part @ ("one" | "after" | "setup" | "teardown"), name] => runner::run_part(part, name),
         ["startup"] => startup::run(),
         ["demo"] => demo::run(),
+        ["tools", ref filters @ ..] => tools::run(filters),
         _ => bail!("{USAGE}"),
     }
 }

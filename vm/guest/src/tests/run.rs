@@ -5,6 +5,7 @@ use crate::fixture::{self, ACME, Events, UNSIGNED};
 use crate::grant::{Grant, loader};
 use crate::guest::Guest;
 use crate::policy::status;
+use crate::preload;
 use crate::process::{Output, Program};
 use crate::registry::{Group, RunsOn};
 use crate::test;
@@ -25,6 +26,8 @@ pub const GROUP: Group = Group {
     teardown: Some(fixture::release),
     tests: &[
         test!(a_tool_of_debian_works_without_privileges).within(120),
+        test!(so_do_others_that_attach_by_bpf_alone).within(240),
+        test!(one_that_names_no_token_does_with_the_library).within(120),
         test!(nothing_is_kept_but_what_a_token_takes),
         test!(it_is_its_process_and_status),
         test!(a_connection_is_its_input_and_output).within(120),
@@ -89,6 +92,48 @@ fn a_tool_of_debian_works_without_privileges(guest: &mut Guest) -> Result<()> {
         )
         .context(command)?;
     }
+    mark.expect_none(guest, &[("outcome", "denied"), ("executable", path)])
+}
+
+/// By raw tracepoints and those with BTF.
+fn so_do_others_that_attach_by_bpf_alone(guest: &mut Guest) -> Result<()> {
+    for (name, figures) in [("cpudist", "|*"), ("softirqs", "timer")] {
+        let copy = guest.copy(format!("/usr/sbin/{name}-libbpf"), name)?;
+        fixture::sign_with_grant(guest, ACME, &copy, &Grant::ALL.of(name, 1))?;
+        let path = text(&copy)?;
+        let mark = Events::mark(guest)?;
+        let said = run(guest, &["--user", "nobody", "--", path, "1", "1"])?.success()?;
+        ensure!(said.contains(figures), "{name}: {said}");
+        mark.expect_none(guest, &[("outcome", "denied"), ("executable", path)])?;
+    }
+    Ok(())
+}
+
+/// vfsstat asks whether the kernel has fentry by a load that names no token.
+fn one_that_names_no_token_does_with_the_library(guest: &mut Guest) -> Result<()> {
+    preload::install()?;
+    let copy = guest.copy("/usr/sbin/vfsstat-libbpf", "vfsstat")?;
+    fixture::sign_with_grant(guest, ACME, &copy, &Grant::ALL.of("vfsstat", 1))?;
+    let path = text(&copy)?;
+    let words = ["run", "--user", "nobody", "--", path, "1", "1"];
+    let program = || Program::new("bpftrust").args(words);
+    let without = program().run()?;
+    ensure!(without.status == 1, "{without}");
+    ensure!(
+        without
+            .stderr
+            .contains("failed to create kprobe 'vfs_read+0x0' perf event: Permission denied"),
+        "{without}"
+    );
+    let mark = Events::mark(guest)?;
+    let said = program()
+        .env(preload::VARIABLE, preload::NAME)
+        .run()?
+        .success()?;
+    // Reads a second, and so on: this very run read files.
+    let figures = said.lines().nth(1).context("no figures")?;
+    let reads = figures.split_whitespace().nth(1).context("no figure")?;
+    ensure!(reads.parse::<u64>()? > 0, "{said}");
     mark.expect_none(guest, &[("outcome", "denied"), ("executable", path)])
 }
 
