@@ -6,8 +6,17 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use common::Place;
+
+/// Held by each test: a child that another one starts meanwhile has what is being
+/// written open for writing, and then it can't be executed (`ETXTBSY`).
+static ALONE: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Says what it was told.
 const STAND_IN: &[u8] = b"#!/bin/sh\necho \"$@\"\nexit 1\n";
@@ -32,6 +41,7 @@ fn run(place: &Place, path: &Path, words: &[&str]) -> Output {
 
 #[test]
 fn the_program_beside_the_tool_gets_what_was_typed() {
+    let _alone = alone();
     let place = Place::empty();
     stand_in(&place, "bin/bpftrust-attack");
     let words = ["attack", "--json", "--dir", "/lab", "11", "3.memfd"];
@@ -48,6 +58,7 @@ fn the_program_beside_the_tool_gets_what_was_typed() {
 
 #[test]
 fn else_it_is_one_in_path() {
+    let _alone = alone();
     let place = Place::empty();
     stand_in(&place, "elsewhere/bpftrust-attack");
     let path = format!("{}:/usr/bin:/bin", place.path("elsewhere").display());
@@ -57,6 +68,7 @@ fn else_it_is_one_in_path() {
 
 #[test]
 fn without_the_program_it_says_where_it_belongs() {
+    let _alone = alone();
     let place = Place::empty();
     let output = run(&place, &place.path("nothing"), &["attack"]);
     assert_eq!(output.status.code(), Some(2), "{output:?}");
