@@ -304,6 +304,11 @@ pub struct RunArgs {
     /// User that the loader runs as, by name or number
     #[arg(long, default_value = "nobody", value_name = "USER")]
     pub user: String,
+    /// Number the user 0 in the loader's namespace, for loaders that insist on root
+    ///
+    /// Outside of it they are the user all the same, and hold no more.
+    #[arg(long)]
+    pub as_root: bool,
     /// Delegate what this grant says, not what the loader's signature and the policy allow
     #[arg(long, value_name = "GRANT")]
     pub grant_from: Option<PathBuf>,

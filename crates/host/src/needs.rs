@@ -367,4 +367,10 @@ pub const NEEDS: &[Need] = &[
         "a seal: the keyrings stay",
         "root could destroy the keyrings, and no signature would be good",
     ),
+    hook(
+        "key_alloc",
+        "5.7 and CONFIG_BPF_LSM",
+        "a seal: the keyrings stay",
+        "root could put others in their place, and no signature would be good",
+    ),
 ];

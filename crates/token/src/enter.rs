@@ -62,6 +62,20 @@ pub struct User {
     /// The others, as of the initial user namespace. They stay in force; in the new
     /// one they have no number.
     pub groups: Vec<u32>,
+    /// Be uid 0 in the new namespace, for loaders that insist on it. Outside it stays
+    /// the same, and what an exec gives to a root is bounded (`security/commoncap.c`,
+    /// `handle_privileged_root`): no capability comes with it.
+    pub as_root: bool,
+}
+
+impl User {
+    /// User and group in the new namespace.
+    fn inside(&self) -> (u32, u32) {
+        match self.as_root {
+            true => (0, 0),
+            false => (self.uid, self.gid),
+        }
+    }
 }
 
 /// Takes the calling process into a user namespace, as `user`, with a bpffs at
@@ -107,7 +121,8 @@ pub fn enter(user: &User, delegation: &Delegation) -> Result<(), Error> {
     ask(&here, bpffs.as_fd())?;
     // Or what is executed would find a child that it has not made.
     waitpid(Some(helper), WaitOptions::empty()).map_err(Error::at(Step::Helper))?;
-    let uid = Uid::from_raw(user.uid);
+    let (uid, _) = user.inside();
+    let uid = Uid::from_raw(uid);
     set_thread_res_uid(uid, uid, uid).map_err(Error::at(Step::Become))?;
     place(&bpffs).map_err(Error::at(Step::Place))?;
     privileges::keep(KEPT).map_err(Error::at(Step::Drop))?;
@@ -164,9 +179,10 @@ fn delegate(
 ) -> Result<(), (Step, Errno)> {
     let at = |step| move |errno| (step, errno);
     let bpffs = receive(socket).map_err(at(Step::Helper))?;
-    for (map, id) in [("gid_map", user.gid), ("uid_map", user.uid)] {
+    let (uid, gid) = user.inside();
+    for (map, inside, id) in [("gid_map", gid, user.gid), ("uid_map", uid, user.uid)] {
         let path = format!("/proc/{}/{map}", pid.as_raw_nonzero());
-        fs::write(path, format!("{id} {id} 1"))
+        fs::write(path, format!("{inside} {id} 1"))
             .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
             .map_err(at(Step::Map))?;
     }

@@ -13,7 +13,8 @@ found in its guests, while bpftrust enforced and each tool was signed with all r
 pub const VERDICTS: &str = "
 Each ran as root for reference, without a token, then by `bpftrust run --user nobody`,
 with the least that made it end with the same status and, if the reference had figures,
-with figures:
+with figures. `bpftrace` insists on uid 0, and so was run with `--as-root`, which gives it
+that number and no more:
 
 | verdict | beside the token it was given |
 |---|---|

@@ -30,7 +30,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<Outcome> {
     };
     require_token(&rights, &loader)?;
     let account = account(&args.user)?;
-    let user = user(&account)?;
+    let user = user(&account, args.as_root)?;
 
     if let Err(error) = enter(&user, &delegation(&rights)) {
         let missing = error.missing();
@@ -117,7 +117,7 @@ fn account(user: &str) -> anyhow::Result<unistd::User> {
         .advise(|| "type 'getent passwd' to see which there are".to_owned())
 }
 
-fn user(account: &unistd::User) -> anyhow::Result<User> {
+fn user(account: &unistd::User, as_root: bool) -> anyhow::Result<User> {
     let name = CString::new(account.name.as_str()).context("the user's name")?;
     let groups = getgrouplist(&name, account.gid)
         .with_context(|| format!("looking for the groups of {}", account.name))?;
@@ -125,6 +125,7 @@ fn user(account: &unistd::User) -> anyhow::Result<User> {
         uid: account.uid.as_raw(),
         gid: account.gid.as_raw(),
         groups: groups.into_iter().map(|group| group.as_raw()).collect(),
+        as_root,
     })
 }
 

@@ -29,6 +29,7 @@ pub const GROUP: Group = Group {
         test!(so_do_others_that_attach_by_bpf_alone).within(240),
         test!(one_that_names_no_token_does_with_the_library).within(120),
         test!(nothing_is_kept_but_what_a_token_takes),
+        test!(who_insists_on_root_is_root_of_nothing),
         test!(it_is_its_process_and_status),
         test!(a_connection_is_its_input_and_output).within(120),
         test!(the_users_other_processes_stay_outside),
@@ -185,6 +186,30 @@ fn nothing_is_kept_but_what_a_token_takes(guest: &mut Guest) -> Result<()> {
         "chroot: cannot change root directory",
         "hostname: Permission denied",
     ] {
+        ensure!(output.stderr.contains(refused), "{refused}: {output}");
+    }
+    Ok(())
+}
+
+fn who_insists_on_root_is_root_of_nothing(guest: &mut Guest) -> Result<()> {
+    let grant = guest.write("grant.toml", Grant::ALL.of("shell", 1))?;
+    let secret = guest.write("secret", "")?;
+    let command = format!(
+        "chmod 600 {0}; bpftrust run --as-root --grant-from {1} -- /bin/sh -c 'id -u; id -g; \
+         cat /proc/self/status /proc/self/uid_map; cat {0}; mount -t tmpfs none /mnt'",
+        secret.display(),
+        grant.display()
+    );
+    let output = guest.shell(&command)?;
+    let said = &output.stdout;
+    ensure!(said.starts_with("0\n0\n"), "{output}");
+    for set in ["CapInh", "CapPrm", "CapEff", "CapBnd"] {
+        ensure!(said.contains(&format!("{set}:\t{KEPT}\n")), "{set}: {said}");
+    }
+    let expected = ["0", &UID.to_string(), "1"];
+    let is_map = |line: &str| line.split_whitespace().eq(expected);
+    ensure!(said.lines().any(is_map), "{said}");
+    for refused in ["secret: Permission denied", "/mnt: "] {
         ensure!(output.stderr.contains(refused), "{refused}: {output}");
     }
     Ok(())

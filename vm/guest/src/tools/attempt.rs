@@ -50,7 +50,9 @@ impl Attempt {
             if arrangement.has(PROBES) {
                 words.extend(["unshare", "--mount", "/bin/sh", "-c", HIDE, "sh"]);
             }
-            words.extend(["bpftrust", "run", "--user", "nobody", "--"]);
+            words.extend(["bpftrust", "run", "--user", "nobody"]);
+            words.extend(row.as_root.then_some("--as-root"));
+            words.push("--");
         }
         words.push(super::text(&row.program)?);
         words.extend(row.arguments.iter().map(String::as_str));

@@ -63,6 +63,9 @@ const ENDLESS: &[(&str, &str)] = &[
     ("xfsslower", "-m 0"),
 ];
 
+/// Its own check wants uid 0 (`check_is_root()`).
+const BPFTRACE: &str = "/usr/bin/bpftrace";
+
 /// Rows of programs that are told what to do: each of these, if it is there.
 const TOLD: &[(&str, &[&str])] = &[
     ("/usr/sbin/bpftool", &["version"]),
@@ -79,34 +82,31 @@ const TOLD: &[(&str, &[&str])] = &[
         ],
     ),
     ("/usr/sbin/bpftool", &["prog", "load", OBJECT, PROGRAM]),
+    (BPFTRACE, &["-e", "BEGIN { printf(\"%d\\n\", 1); exit(); }"]),
     (
-        "/usr/bin/bpftrace",
-        &["-e", "BEGIN { printf(\"%d\\n\", 1); exit(); }"],
-    ),
-    (
-        "/usr/bin/bpftrace",
+        BPFTRACE,
         &["-e", "fentry:vfs_read { printf(\"%d\\n\", pid); exit(); }"],
     ),
     (
-        "/usr/bin/bpftrace",
+        BPFTRACE,
         &[
             "-e",
             "rawtracepoint:sched_switch { printf(\"%d\\n\", pid); exit(); }",
         ],
     ),
     (
-        "/usr/bin/bpftrace",
+        BPFTRACE,
         &[
             "-e",
             "tracepoint:sched:sched_switch { printf(\"%d\\n\", pid); exit(); }",
         ],
     ),
     (
-        "/usr/bin/bpftrace",
+        BPFTRACE,
         &["-e", "kprobe:vfs_read { printf(\"%d\\n\", pid); exit(); }"],
     ),
     (
-        "/usr/bin/bpftrace",
+        BPFTRACE,
         &["-e", "interval:ms:100 { printf(\"%d\\n\", 1); exit(); }"],
     ),
 ];
@@ -126,6 +126,8 @@ pub struct Row {
     pub arguments: Vec<String>,
     /// Whether it ends by itself.
     pub ends: bool,
+    /// Whether it insists on root, and so is to be root of its namespace.
+    pub as_root: bool,
 }
 
 /// The tools that the guest has, by name, and what others are told to do.
@@ -153,6 +155,7 @@ pub fn rows() -> Result<Vec<Row>> {
                 .flat_map(|words| words.split(' ').map(str::to_owned))
                 .collect(),
             ends: ends.is_some(),
+            as_root: false,
             name,
         }
     });
@@ -168,6 +171,7 @@ pub fn rows() -> Result<Vec<Row>> {
             program: PathBuf::from(program),
             arguments: words.iter().map(|word| (*word).to_owned()).collect(),
             ends: true,
+            as_root: *program == BPFTRACE,
         });
     Ok(tools.chain(told).collect())
 }
