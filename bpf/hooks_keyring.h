@@ -41,8 +41,9 @@
 static __always_inline bool ends_keyring(struct key *ring, u32 need)
 {
 	struct pt_regs *regs = (void *)bpf_task_pt_regs(bpf_get_current_task_btf());
-	u64 call = BPF_CORE_READ(regs, orig_ax) & ~NR_X32;
-	u32 operation;
+	/* The rest of the register is the caller's to choose (arch/x86/entry/common.c,
+	 * do_syscall_64). */
+	u32 call = BPF_CORE_READ(regs, orig_ax) & ~NR_X32, operation;
 	s32 named;
 
 	if (call == NR_KEYCTL) {

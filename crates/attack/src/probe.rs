@@ -40,7 +40,8 @@
 //! clock SECONDS          sets the wall clock forward, or back
 //! tai SECONDS            sets how far CLOCK_TAI is ahead of it
 //! clear-keyring RING, add-key RING:FILE
-//!                        a keyring by its number, and a certificate in DER
+//!                        a keyring by its number, and a certificate in DER;
+//!                        clear-keyring-wide and -32 call the kernel in other ways
 //! prctl N FILE           prctl(N) with the address of what the file holds and
 //!                        its length in bytes; `-` for an address of nothing
 //! hand-over N FILE ORDER prctl(N) with what two files hold
@@ -368,6 +369,8 @@ fn with(action: &str, argument: &str) -> Result<io::Result<()>, Misuse> {
         "bind" => bind(argument),
         "mapped" => mapped(argument),
         "clear-keyring" => keyring::clear(number(argument)?),
+        "clear-keyring-wide" => keyring::clear_wide(number(argument)?),
+        "clear-keyring-32" => keyring::clear_32(number(argument)?),
         "add-key" => {
             let Some((ring, file)) = argument.split_once(':') else {
                 return Err(Misuse(format!("{argument:?} is not RING:FILE")));

@@ -228,6 +228,20 @@ pub const RULES: &[Rule] = &[
         "seal::the_user_keyring_stays",
     ),
     (
+        "the user keyring can be cleared by a number with more to it",
+        "hooks_keyring.h",
+        "\tu32 call = BPF_CORE_READ(regs, orig_ax) & ~NR_X32, operation;",
+        "\tu64 call = BPF_CORE_READ(regs, orig_ax) & ~NR_X32;\n\tu32 operation;",
+        "seal::the_user_keyring_stays",
+    ),
+    (
+        "the user keyring can be cleared by the way of 32 bits",
+        "hooks_keyring.h",
+        "call == NR_IA32_KEYCTL",
+        "call == 0",
+        "seal::the_user_keyring_stays",
+    ),
+    (
         "nobody's user keyring can be cleared",
         "hooks_keyring.h",
         "!BPF_CORE_READ(key, uid.val)",

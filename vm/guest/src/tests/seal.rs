@@ -6,6 +6,7 @@
 
 use crate::fixture::{self, CONFIGURATION, Events, UNSIGNED, probe, signed_probe};
 use crate::guest::Guest;
+use crate::owner::expect_answer;
 use crate::policy::status;
 use crate::process::Program;
 use crate::registry::{Group, RunsOn};
@@ -430,6 +431,17 @@ fn the_user_keyring_stays(guest: &mut Guest) -> Result<()> {
         "keyctl restrict_keyring @u",
     ];
     expect_all_sealed(guest, &attempts, "keyring")?;
+    // However the kernel is called.
+    for clear in ["clear-keyring", "clear-keyring-wide", "clear-keyring-32"] {
+        let mark = Events::mark(guest)?;
+        expect_answer(Path::new(UNSIGNED), &format!("{clear} -4"), "EPERM")?;
+        let fields = [
+            ("action", "keyring"),
+            ("outcome", "denied"),
+            ("reason", "sealed"),
+        ];
+        mark.expect(guest, &fields).context(clear)?;
+    }
     // It is still everybody's; and others have their own.
     guest
         .shell("keyctl padd user more @u </dev/null; keyctl unlink %:others @u")?
