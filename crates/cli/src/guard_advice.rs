@@ -60,6 +60,9 @@ fn help(error: &Error) -> Option<&'static str> {
         Error::Incomplete { .. } => {
             "type 'bpftrust enforce' to start, or 'bpftrust release' to clean up"
         }
+        Error::KeyringGone { .. } => {
+            "type 'bpftrust policy apply' with the next policy; 'bpftrust status' says if it is sealed"
+        }
         Error::NoBpffs { .. } => "type 'mount -t bpf bpf /sys/fs/bpf'",
         Error::Kernel {
             operation: "load" | "attach" | "open",
