@@ -8,15 +8,13 @@ use crate::{setup, vm, workspace};
 use anyhow::{Context, Result, bail, ensure};
 use bpftrust_vm::initramfs::Extra;
 use bpftrust_vm::kernels::{KERNELS, Kernel};
-use bpftrust_vm::machine::{Event, Run};
+use bpftrust_vm::machine::Event;
 use bpftrust_vm::prepare::prepare_with;
-use bpftrust_vm::qemu::Accelerator;
 use bpftrust_vm::suite;
 use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
-use std::time::Duration;
 
 /// What the guests of other chores lack. LLVM comes with it: 60 MB more to download,
 /// 270 MB more on the disk.
@@ -116,15 +114,7 @@ fn examine_on(
     let boot = prepare_with(kernel, false, MORE)?;
     let mut command = vec![suite::HARNESS.to_owned(), "tools".to_owned()];
     command.extend(arguments.filters.iter().cloned());
-    let run = Run {
-        boot: &boot,
-        accelerator: Accelerator::probe(&boot)?,
-        harness: &payload.harness,
-        command,
-        reports: false,
-        extras: &payload.extras,
-        timeout: Duration::from_secs(vm::TIMEOUT),
-    };
+    let run = payload.run(&boot, command, vm::TIMEOUT)?;
     let mut said = Vec::new();
     let mut found = Value::Null;
     let before = if arguments.filters.is_empty() {

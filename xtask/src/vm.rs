@@ -2,6 +2,7 @@
 
 use crate::{setup, workspace};
 use anyhow::{Context, Result, bail};
+use bpftrust_vm::disk::Boot;
 use bpftrust_vm::initramfs::Extra;
 use bpftrust_vm::kernels::{self, KERNELS, Kernel};
 use bpftrust_vm::machine::{Event, Run};
@@ -120,15 +121,8 @@ fn list(arguments: &Arguments) -> Result<ExitCode> {
 fn exec(arguments: &Arguments, kernel: &'static Kernel, command: &str) -> Result<ExitCode> {
     let payload = Payload::build(arguments)?;
     let boot = prepare(kernel, arguments.refresh)?;
-    let run = Run {
-        boot: &boot,
-        accelerator: Accelerator::probe(&boot)?,
-        harness: &payload.harness,
-        command: words(&["/bin/sh", "-c", command]),
-        reports: false,
-        extras: &payload.extras,
-        timeout: Duration::from_secs(arguments.timeout),
-    };
+    let command = words(&["/bin/sh", "-c", command]);
+    let run = payload.run(&boot, command, arguments.timeout)?;
     let mut stdout = std::io::stdout().lock();
     let ended = run.run(|event| {
         if let Event::Output(bytes) = event {
@@ -207,13 +201,8 @@ fn test_one(
     let mut command = words(&[suite::HARNESS, "test"]);
     command.extend(arguments.filters.iter().cloned());
     let run = Run {
-        boot: &boot,
-        accelerator: Accelerator::probe(&boot)?,
-        harness: &payload.harness,
-        command,
         reports: true,
-        extras: &payload.extras,
-        timeout: Duration::from_secs(arguments.timeout),
+        ..payload.run(&boot, command, arguments.timeout)?
     };
     suite::run(kernel, names, &run, |result, millis| {
         let word = match result.outcome {
@@ -241,11 +230,25 @@ pub fn chosen(arguments: &Arguments) -> Result<Vec<&'static Kernel>> {
 
 /// What goes into a guest.
 pub struct Payload {
-    pub harness: PathBuf,
+    harness: PathBuf,
     pub extras: Vec<Extra>,
 }
 
 impl Payload {
+    /// A guest with all this that runs `command`, which reports nothing by itself, for
+    /// so many seconds at most.
+    pub fn run<'a>(&'a self, boot: &'a Boot, command: Vec<String>, limit: u64) -> Result<Run<'a>> {
+        Ok(Run {
+            boot,
+            accelerator: Accelerator::probe(boot)?,
+            harness: &self.harness,
+            command,
+            reports: false,
+            extras: &self.extras,
+            timeout: Duration::from_secs(limit),
+        })
+    }
+
     /// Builds the harness and, unless `--bare`, bpftrust.
     pub fn build(arguments: &Arguments) -> Result<Self> {
         let mut packages = vec!["bpftrust-guest"];

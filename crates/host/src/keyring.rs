@@ -112,9 +112,8 @@ impl Keyring {
     /// # Errors
     /// [`Error::Keyring`]: `EACCES` if `anchor` is not readable.
     pub fn all_in(anchor: Anchor<'_>) -> Result<Vec<Self>> {
-        let list = read_with(|buffer| keyctl(Call::Read(anchor.id(), buffer)))
-            .map_err(|source| failed("list keyring", &anchor.id().to_string(), source))?;
-        let rings = serials(&list).filter_map(|serial| {
+        let linked = linked(anchor.id(), &anchor.id().to_string())?;
+        let rings = linked.into_iter().filter_map(|serial| {
             // Who is gone meanwhile is not there.
             let found = describe(serial).ok()?;
             (found.kind == "keyring").then_some(Self {
@@ -164,9 +163,7 @@ impl Keyring {
     /// # Errors
     /// [`Error::Keyring`]: `EACCES` if the ring is neither ours nor readable.
     pub fn keys(&self) -> Result<Vec<Serial>> {
-        let list = read_with(|buffer| keyctl(Call::Read(self.serial.0, buffer)))
-            .map_err(|source| failed("list keyring", &self.name, source))?;
-        Ok(serials(&list).collect())
+        linked(self.serial.0, &self.name)
     }
 
     /// Closes the ring for good: nothing can be linked into it any more, by
@@ -386,10 +383,14 @@ fn read_with(mut fill: impl FnMut(&mut [u8]) -> io::Result<c_long>) -> io::Resul
     }
 }
 
-/// What is in a keyring, as `KEYCTL_READ` tells it.
-fn serials(list: &[u8]) -> impl Iterator<Item = Serial> {
-    list.chunks_exact(size_of::<i32>())
+/// What is linked into the ring with this number, which is called `name` in errors.
+fn linked(ring: i32, name: &str) -> Result<Vec<Serial>> {
+    let list = read_with(|buffer| keyctl(Call::Read(ring, buffer)))
+        .map_err(|source| failed("list keyring", name, source))?;
+    Ok(list
+        .chunks_exact(size_of::<i32>())
         .filter_map(|chunk| Serial::new(i32::from_ne_bytes(chunk.try_into().ok()?)))
+        .collect())
 }
 
 fn serial(number: c_long) -> io::Result<Serial> {
@@ -459,8 +460,8 @@ fn keyctl(call: Call<'_>) -> io::Result<c_long> {
         ),
     };
     // SAFETY: pointers come from `call`, whose borrows last until this function
-    // returns; the kernel writes at most as many bytes
-    // as the length beside a buffer says.
+    // returns; the kernel writes at most as many bytes as the length beside a buffer
+    // says.
     let answer = unsafe { libc::syscall(libc::SYS_keyctl, operation, a, b, c, 0 as c_long) };
     if answer < 0 {
         return Err(io::Error::last_os_error());

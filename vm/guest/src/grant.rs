@@ -1,7 +1,7 @@
 //! Loaders with grants, and what they are allowed.
 
 use crate::fixture::{self, ACME, Events, UNSIGNED, probe, words};
-use crate::guest::Guest;
+use crate::guest::{Guest, text};
 use crate::tests::probe::answer;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -143,10 +143,6 @@ pub fn refused(guest: &Guest, actions: &[&str], right: Right<'_>, grant: Grant<'
 fn run(program: &Path, actions: &[&str]) -> Result<Vec<String>> {
     let said = probe(program, &words(&actions.join(" ")))?.success()?;
     Ok(said.lines().map(str::to_owned).collect())
-}
-
-fn text(path: &Path) -> Result<&str> {
-    path.to_str().context("a path of ASCII")
 }
 
 /// Names are the kernel's in some places and options' in others: `-` is `_`.

@@ -8,6 +8,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+/// A path as a word.
+pub fn text(path: &Path) -> Result<&str> {
+    path.to_str().context("a path of ASCII")
+}
+
 /// The machine, as one test sees it.
 #[derive(Debug)]
 pub struct Guest {

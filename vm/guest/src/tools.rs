@@ -7,7 +7,7 @@ mod table;
 
 use crate::fixture::{self, ACME};
 use crate::grant::Grant;
-use crate::guest::Guest;
+use crate::guest::{Guest, text};
 use crate::process::Program;
 use anyhow::{Context, Result};
 use arrangement::{ASKED, Arrangement, LEAST_FIRST};
@@ -15,7 +15,7 @@ use attempt::Attempt;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use table::Row;
 
@@ -123,8 +123,4 @@ fn arranged(guest: &Guest, row: &Row, arrangement: Arrangement) -> Result<Attemp
     let attempt = Attempt::run(guest, row, Some(arrangement));
     arrangement::undo()?;
     attempt
-}
-
-fn text(path: &Path) -> Result<&str> {
-    path.to_str().context("a path of ASCII")
 }

@@ -4,7 +4,7 @@
 use crate::envelope;
 use crate::fixture::{self, ACME, ANY_COMMAND, Events};
 use crate::fixture::{expect_refused, expect_trusted, signed_probe};
-use crate::guest::Guest;
+use crate::guest::{Guest, text};
 use crate::process::Program;
 use crate::registry::{Group, RunsOn};
 use crate::test;
@@ -46,11 +46,6 @@ pub const PROBE: &str = "/usr/bin/bpftrust-probe";
 
 /// What has the probe call `bpf()`.
 pub const CALL: &[&str] = &["bpf", ANY_COMMAND];
-
-/// A path as a word.
-pub fn text(path: &Path) -> Result<&str> {
-    path.to_str().context("a path of ASCII")
-}
 
 /// Runs a probe that ends, somewhere behind its own actions, in a call of
 /// `bpf()`; requires what the call said, and an event with these fields.

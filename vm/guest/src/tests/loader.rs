@@ -3,13 +3,13 @@
 
 use crate::fixture::{self, ACME};
 use crate::grant::Grant;
-use crate::guest::Guest;
+use crate::guest::{Guest, text};
 use crate::process::{Output, Program};
 use crate::registry::{Group, RunsOn};
 use crate::test;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 pub const GROUP: Group = Group {
@@ -49,10 +49,6 @@ const NEEDED: Grant<'_> = Grant {
 /// With this libbpf makes no token, unless its caller's options name one
 /// (`tools/lib/bpf/libbpf.c`, `bpf_object_prepare_token`).
 const WITHOUT_ENVIRONMENT: [&str; 2] = ["/usr/bin/env", "LIBBPF_BPF_TOKEN_PATH="];
-
-fn text(path: &Path) -> Result<&str> {
-    path.to_str().context("a path of ASCII")
-}
 
 /// The example, signed with this grant.
 fn signed(guest: &Guest, name: &str, grant: Grant<'_>) -> Result<PathBuf> {

@@ -3,11 +3,11 @@
 
 use crate::envelope;
 use crate::fixture::{self, ANY_COMMAND, Events, expect_refused, expect_trusted, signed_probe};
-use crate::guest::Guest;
+use crate::guest::{Guest, text};
 use crate::process::Program;
 use crate::registry::{Group, RunsOn};
 use crate::test;
-use crate::tests::exec::{CALL, PROBE, expect, expect_no, expect_yes, text};
+use crate::tests::exec::{CALL, PROBE, expect, expect_no, expect_yes};
 use anyhow::Result;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -3,7 +3,7 @@
 
 use crate::fixture::{self, ACME, Events, UNSIGNED};
 use crate::grant::{Grant, loader};
-use crate::guest::Guest;
+use crate::guest::{Guest, text};
 use crate::policy::status;
 use crate::preload;
 use crate::process::{Output, Program};
@@ -15,7 +15,7 @@ use std::fs;
 use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -43,7 +43,7 @@ pub const GROUP: Group = Group {
 };
 
 /// A tool that attaches by `bpf()` alone, to tracepoints with BTF.
-const TOOL: &str = "/usr/sbin/runqlat-libbpf";
+const TOOL: &str = "runqlat";
 
 /// `nobody`, of Debian.
 const UID: u32 = 65_534;
@@ -55,19 +55,20 @@ fn run(guest: &Guest, words: &[&str]) -> Result<Output> {
     guest.run(&[&["bpftrust", "run"], words].concat())
 }
 
-fn text(path: &Path) -> Result<&str> {
-    path.to_str().context("a path of ASCII")
+/// Where Debian has the tool of this name.
+fn of_debian(name: &str) -> String {
+    format!("/usr/sbin/{name}-libbpf")
 }
 
-/// The tool, signed with this grant.
-fn tool(guest: &Guest, grant: &str) -> Result<PathBuf> {
-    let copy = guest.copy(TOOL, "runqlat")?;
-    fixture::sign_with_grant(guest, ACME, &copy, grant)?;
+/// The tool, signed with all rights.
+fn tool(guest: &Guest, name: &str) -> Result<PathBuf> {
+    let copy = guest.copy(of_debian(name), name)?;
+    fixture::sign_with_grant(guest, ACME, &copy, &Grant::ALL.of(name, 1))?;
     Ok(copy)
 }
 
 fn a_tool_of_debian_works_without_privileges(guest: &mut Guest) -> Result<()> {
-    let tool = tool(guest, &Grant::ALL.of("runqlat", 1))?;
+    let tool = tool(guest, TOOL)?;
     let path = text(&tool)?;
     let mark = Events::mark(guest)?;
     let words = ["run", "--user", "nobody", "--", path, "2", "1"];
@@ -99,9 +100,8 @@ fn a_tool_of_debian_works_without_privileges(guest: &mut Guest) -> Result<()> {
 /// By raw tracepoints and those with BTF.
 fn so_do_others_that_attach_by_bpf_alone(guest: &mut Guest) -> Result<()> {
     for (name, figures) in [("cpudist", "|*"), ("softirqs", "timer")] {
-        let copy = guest.copy(format!("/usr/sbin/{name}-libbpf"), name)?;
-        fixture::sign_with_grant(guest, ACME, &copy, &Grant::ALL.of(name, 1))?;
-        let path = text(&copy)?;
+        let tool = tool(guest, name)?;
+        let path = text(&tool)?;
         let mark = Events::mark(guest)?;
         let said = run(guest, &["--user", "nobody", "--", path, "1", "1"])?.success()?;
         ensure!(said.contains(figures), "{name}: {said}");
@@ -113,9 +113,8 @@ fn so_do_others_that_attach_by_bpf_alone(guest: &mut Guest) -> Result<()> {
 /// vfsstat asks whether the kernel has fentry by a load that names no token.
 fn one_that_names_no_token_does_with_the_library(guest: &mut Guest) -> Result<()> {
     preload::install()?;
-    let copy = guest.copy("/usr/sbin/vfsstat-libbpf", "vfsstat")?;
-    fixture::sign_with_grant(guest, ACME, &copy, &Grant::ALL.of("vfsstat", 1))?;
-    let path = text(&copy)?;
+    let tool = tool(guest, "vfsstat")?;
+    let path = text(&tool)?;
     let words = ["run", "--user", "nobody", "--", path, "1", "1"];
     let program = || Program::new("bpftrust").args(words);
     let without = program().run()?;
@@ -233,7 +232,7 @@ fn it_is_its_process_and_status(guest: &mut Guest) -> Result<()> {
 
 /// As systemd starts it for a socket with `Accept=yes`.
 fn a_connection_is_its_input_and_output(guest: &mut Guest) -> Result<()> {
-    let tool = tool(guest, &Grant::ALL.of("runqlat", 1))?;
+    let tool = tool(guest, TOOL)?;
     let (mut here, there) = UnixStream::pair()?;
     let mut running = Command::new("bpftrust")
         .args(["run", "--user", "nobody", "--", text(&tool)?, "1", "1"])
@@ -352,7 +351,7 @@ fn who_would_get_no_token_is_not_started(guest: &mut Guest) -> Result<()> {
 /// What `--grant-from` says is delegated; whether the loader is trusted says its
 /// signature.
 fn a_grant_of_somebodys_choice_gives_no_trust(guest: &mut Guest) -> Result<()> {
-    let tool = guest.copy(TOOL, "unsigned-runqlat")?;
+    let tool = guest.copy(of_debian(TOOL), "unsigned-runqlat")?;
     let grant = guest.write("grant.toml", Grant::ALL.of("runqlat", 1))?;
     let mark = Events::mark(guest)?;
     let output = run(

@@ -2,7 +2,7 @@
 
 use super::arrangement::{Arrangement, PRELOAD, PROBES};
 use super::table::Row;
-use crate::guest::Guest;
+use crate::guest::{Guest, text};
 use crate::preload;
 use anyhow::{Context, Result, bail};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -54,7 +54,7 @@ impl Attempt {
             words.extend(row.as_root.then_some("--as-root"));
             words.push("--");
         }
-        words.push(super::text(&row.program)?);
+        words.push(text(&row.program)?);
         words.extend(row.arguments.iter().map(String::as_str));
         let (program, arguments) = words.split_first().context("nothing to run")?;
 
