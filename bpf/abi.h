@@ -89,8 +89,10 @@ enum bt_ability {
 /* What every bpf() call of a loader takes besides rights: bits of a set that grant,
  * publisher and policy add to, and none takes from. */
 enum bt_requirement {
-	BT_REQUIRE_TOKEN = 1, /* a BPF token of its owner's */
-	BT_REQUIRE_KNOWN = BT_REQUIRE_TOKEN,
+	BT_REQUIRE_TOKEN = 1,		/* a BPF token of its owner's */
+	BT_REQUIRE_SCRIPT = 2,		/* a signed script that it was started to run */
+	BT_REQUIRE_SIGNED_PROGRAMS = 4, /* programs whose signature the kernel verified */
+	BT_REQUIRE_KNOWN = 7,
 };
 
 /* What a signature lets a loader do. */
@@ -143,6 +145,7 @@ enum bt_reason {
 	BT_REASON_KEPT_ON,	    /* would switch the guard off from outside of BPF */
 	BT_REASON_WRONG_NONCE,	    /* a permit of another boot, or one that was used */
 	BT_REASON_NO_TOKEN,	    /* called without the token that it must use */
+	BT_REASON_UNSIGNED_PROGRAM, /* the kernel verified no signature of the program */
 };
 
 /* What an event is about. */

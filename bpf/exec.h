@@ -104,6 +104,8 @@ static __always_inline u8 judge_exec(struct linux_binprm *bprm, struct scratch *
 	image->granted = verdict->granted;
 	__builtin_memcpy(&image->grant, &verdict->grant, sizeof(image->grant));
 	reason = refresh(image, &rights, &required);
+	if (reason == BT_REASON_NONE && (required & BT_REQUIRE_SCRIPT))
+		reason = BT_REASON_UNSIGNED_SCRIPT;
 	if (reason == BT_REASON_NONE)
 		reason = judge_version(image);
 	return reason == BT_REASON_NONE ? judge_inheritance(image, &rights) : reason;

@@ -133,6 +133,7 @@ int BPF_PROG(bt_load, struct bpf_prog *prog)
 	/* The hook's argument is NULL on 6.12 and 6.18 (kernel/bpf/syscall.c,
 	 * bpf_prog_load). */
 	require_token(&decision, &standing, (u64)BPF_CORE_READ(prog, aux, token));
+	require_signature(&decision, &standing);
 	/* No grant reaches so far. */
 	if (decision.reason == BT_REASON_NONE && answers_for_security(prog)) {
 		decision.reason = BT_REASON_NOT_GRANTED;

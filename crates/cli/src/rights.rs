@@ -3,7 +3,7 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use bpftrust_guard::Vocabulary;
-use bpftrust_signature::{Grant, Rights};
+use bpftrust_signature::{Grant, Requirements, Rights};
 use serde_json::{Map, Value, json};
 
 /// A grant for programs: name, version, end, and a list for each kind of right.
@@ -13,13 +13,13 @@ pub fn grant_as_json(grant: &Grant) -> Value {
     object.insert("version".into(), json!(grant.version));
     object.insert("not_after".into(), json!(end_as_json(grant)));
     object.extend(rights_as_json(&grant.rights));
-    object.insert("require".into(), json!(require(grant.requires_token)));
+    object.insert("require".into(), json!(require(grant.requires)));
     object.into()
 }
 
-/// What files call a requirement, if there is one.
-pub fn require(token: bool) -> Option<&'static str> {
-    token.then_some("token")
+/// What files call the requirements.
+pub fn require(requirements: Requirements) -> Vec<&'static str> {
+    requirements.names().collect()
 }
 
 /// When a grant ends, or null.
@@ -52,7 +52,11 @@ pub fn grant_lines(grant: &Grant) -> Vec<(&'static str, String)> {
         ("not after", end(grant)),
     ];
     lines.extend(rights_lines(&grant.rights));
-    lines.extend(require(grant.requires_token).map(|what| ("require", what.to_owned())));
+    lines.extend(
+        require(grant.requires)
+            .into_iter()
+            .map(|what| ("require", what.to_owned())),
+    );
     lines
 }
 

@@ -58,8 +58,10 @@ pub(crate) const BT_RULE_DIGEST: u32 = bt_rule_kind::BT_RULE_DIGEST.0;
 pub(crate) const BT_RULE_NAME: u32 = bt_rule_kind::BT_RULE_NAME.0;
 pub(crate) const BT_RULE_SIGNS: u32 = bt_rule_kind::BT_RULE_SIGNS.0;
 
-/// What a call takes besides rights.
-pub(crate) const BT_REQUIRE_TOKEN: u8 = bt_requirement::BT_REQUIRE_TOKEN.0 as u8;
+/// A grant's requirements are those that the kernel side knows.
+const _: () = assert!(
+    bpftrust_signature::Requirements::all().bits() as u32 == bt_requirement::BT_REQUIRE_KNOWN.0
+);
 
 /// What a policy asks of libraries.
 pub(crate) const BT_LIBRARIES_SIGNED: u32 = bt_libraries::BT_LIBRARIES_SIGNED.0;

@@ -5,8 +5,8 @@ use bpftrust_host::keyring::{Anchor, Keyring};
 use bpftrust_signature::{KeyHint, Name, Rights, SignedOrder};
 
 use crate::abi::{
-    BT_POLICY_FORM, BT_POLICY_MAGIC, BT_REQUIRE_TOKEN, BT_RULE_DIGEST, BT_RULE_NAME, BT_RULE_SIGNS,
-    bt_key, bt_policy, bt_publisher, bt_rights, bt_rule, bytes_of,
+    BT_POLICY_FORM, BT_POLICY_MAGIC, BT_RULE_DIGEST, BT_RULE_NAME, BT_RULE_SIGNS, bt_key,
+    bt_policy, bt_publisher, bt_rights, bt_rule, bytes_of,
 };
 use crate::enforce::{limit, lock};
 use crate::gate::Gate;
@@ -149,7 +149,7 @@ pub(crate) fn compile(
         magic: BT_POLICY_MAGIC,
         form: BT_POLICY_FORM,
         libraries: u8::try_from(policy.libraries.number()).expect("a small number"),
-        required: required(policy.requires_token),
+        required: policy.requires.bits(),
         generation,
         publishers: count(policy.publishers.len()),
         keys: count(keys.len()),
@@ -164,7 +164,7 @@ pub(crate) fn compile(
         bytes.extend(bytes_of(&bt_publisher {
             name: publisher.name.to_bytes(),
             restricted: publisher.loaders.is_some().into(),
-            required: required(publisher.requires_token),
+            required: publisher.requires.bits(),
             ceiling: rights(&publisher.ceiling),
             ..bt_publisher::default()
         }));
@@ -289,11 +289,6 @@ fn rules(policy: &Policy) -> Vec<bt_rule> {
         }
     }
     rules
-}
-
-/// `enum bt_requirement`.
-fn required(token: bool) -> u8 {
-    u8::from(token) * BT_REQUIRE_TOKEN
 }
 
 fn count(number: usize) -> u32 {

@@ -10,7 +10,8 @@
 use std::path::Path;
 
 use bpftrust_signature::{
-    Certificate, KeyHint, Kind, Malformed, Name, Order, SignedOrder, Signer, sha256, sign_order,
+    Certificate, KeyHint, Kind, Malformed, Name, Order, Requirements, SignedOrder, Signer, sha256,
+    sign_order,
 };
 
 use crate::abi::{
@@ -161,7 +162,7 @@ impl Compiled {
             },
             libraries: Libraries::from_number(header.libraries.into())
                 .ok_or_else(|| wrong("a rule about libraries that this version does not know"))?,
-            requires_token: header.required != 0,
+            requires: requirements(header.required)?,
             serial: header.serial,
             policy_keys: signers
                 .iter()
@@ -257,6 +258,11 @@ fn has_certificate(key: &bt_key) -> bool {
     key.public_key_size != 0
 }
 
+fn requirements(bits: u8) -> Result<Requirements, NotCompiled> {
+    Requirements::from_bits(bits)
+        .ok_or_else(|| wrong("a requirement that this version does not know"))
+}
+
 fn publisher(
     number: u32,
     raw: &bt_publisher,
@@ -271,7 +277,7 @@ fn publisher(
     Ok(Publisher {
         name: name(&raw.name)?,
         ceiling: abi::rights(&raw.ceiling),
-        requires_token: raw.required != 0,
+        requires: requirements(raw.required)?,
         loaders: if raw.restricted == 0 {
             None
         } else {
@@ -386,7 +392,11 @@ mod tests {
         let [a, b] = &policy.publishers[..] else {
             panic!("{policy:?}");
         };
-        assert!(policy.requires_token && b.requires_token && !a.requires_token);
+        assert_eq!(policy.requires, Requirements::TOKEN);
+        assert_eq!(
+            (a.requires, b.requires),
+            (Requirements::empty(), Requirements::TOKEN)
+        );
         assert_eq!((a.name.as_str(), a.bare), ("a", Some(Kind::Loader)));
         assert_eq!(a.loaders.as_ref().map(|names| names.len()), Some(2));
         assert!(matches!(&a.keys, Keys::Certificates(keys) if keys.len() == 1));

@@ -1,7 +1,7 @@
 //! What a good signature is worth under a policy: the kernel side's decision
 //! (`bpf/verdict.h`), made here to be explained.
 
-use bpftrust_signature::{Grant, KeyHint, Name, Rights};
+use bpftrust_signature::{Grant, KeyHint, Name, Requirements, Rights};
 use bpftrust_verity::Digest;
 
 use crate::{Policy, Publisher, Refused};
@@ -28,9 +28,8 @@ pub struct Entitlement {
     pub cut_by_publisher: Rights,
     /// What the policy's ceiling takes away; it may be the same.
     pub cut_by_policy: Rights,
-    /// Each call of `bpf()` takes a BPF token of its owner's: grant, publisher or
-    /// policy says so.
-    pub requires_token: bool,
+    /// What each call takes besides: what grant, publisher or policy says.
+    pub requires: Requirements,
 }
 
 /// Why it gives no trust.
@@ -115,9 +114,11 @@ impl Policy {
             rights: claimed.intersection(publisher).intersection(&self.ceiling),
             cut_by_publisher: claimed.difference(publisher),
             cut_by_policy: claimed.difference(&self.ceiling),
-            requires_token: self.requires_token
-                || signed.publisher.requires_token
-                || signed.grant.is_some_and(|grant| grant.requires_token),
+            requires: self.requires
+                | signed.publisher.requires
+                | signed
+                    .grant
+                    .map_or_else(Requirements::empty, |grant| grant.requires),
         })
     }
 
@@ -215,7 +216,7 @@ mod tests {
             serial: 0,
             policy_keys: Vec::new(),
             libraries: Libraries::Any,
-            requires_token: false,
+            requires: Requirements::empty(),
             ceiling: Rights::UNLIMITED,
             fallback: programs(&[9]),
             publishers: vec![Publisher {
@@ -223,7 +224,7 @@ mod tests {
                 ceiling: Rights::UNLIMITED,
                 loaders: None,
                 bare: None,
-                requires_token: false,
+                requires: Requirements::empty(),
                 keys: Keys::Certificates(Vec::new()),
             }],
             minimum_versions: BTreeMap::new(),
@@ -237,7 +238,7 @@ mod tests {
             version: 3,
             not_after: NOW,
             rights: programs(&[1, 2, 3]),
-            requires_token: false,
+            requires: Requirements::empty(),
         }
     }
 
@@ -268,17 +269,19 @@ mod tests {
 
     #[test]
     fn grant_publisher_and_policy_may_each_require_a_token() {
-        let requires =
-            |policy: &Policy, grant: Option<&Grant>| judge(policy, grant).unwrap().requires_token;
+        let requires = |policy: &Policy, grant: Option<&Grant>| {
+            judge(policy, grant).unwrap().requires == Requirements::TOKEN
+        };
         assert!(!requires(&policy(), Some(&grant())) && !requires(&policy(), None));
         let tied = Grant {
-            requires_token: true,
+            requires: Requirements::TOKEN,
             ..grant()
         };
         assert!(requires(&policy(), Some(&tied)));
-        for rule in [(|p| p.requires_token = true) as fn(&mut Policy), |p| {
-            p.publishers[0].requires_token = true
-        }] {
+        for rule in [
+            (|p| p.requires = Requirements::TOKEN) as fn(&mut Policy),
+            |p| p.publishers[0].requires = Requirements::TOKEN,
+        ] {
             let mut policy = policy();
             rule(&mut policy);
             assert!(requires(&policy, Some(&grant())) && requires(&policy, None));

@@ -9,7 +9,7 @@
 //! attaches = ["trace_fentry"]
 //! maps = ["ringbuf"]
 //! abilities = ["children"]
-//! require = "token"                        # absent for nothing
+//! require = "token"                        # or a list; absent for nothing
 //! ```
 
 use std::path::Path;
@@ -20,7 +20,7 @@ use serde::Deserialize;
 use toml::Spanned;
 use toml::value::{Datetime, Offset};
 
-use crate::rights_text::{List, RightsText};
+use crate::rights_text::{List, ProgramsText, RightsText};
 use crate::source::{NameText, RequireText, Source, TextError, VersionText};
 
 /// No grant is larger, in bytes.
@@ -35,11 +35,12 @@ pub struct GrantFile {
     version: VersionText,
     not_after: Option<Spanned<Datetime>>,
     commands: Option<List>,
-    programs: Option<List>,
+    programs: Option<ProgramsText>,
     attaches: Option<List>,
     maps: Option<List>,
     abilities: Option<List>,
-    require: Option<RequireText>,
+    #[serde(default)]
+    require: RequireText,
 }
 
 impl GrantFile {
@@ -88,7 +89,7 @@ fn parse(source: &Source, now: u64) -> Result<Grant, TextError> {
         version: file.version.0,
         not_after,
         rights,
-        requires_token: file.require.is_some(),
+        requires: file.require.0 | text.requires(),
     })
 }
 
@@ -128,6 +129,7 @@ fn days_since_epoch(year: i64, month: i64, day: i64) -> i64 {
 mod tests {
     use super::*;
     use crate::describe;
+    use bpftrust_signature::Requirements;
 
     const NOW: u64 = 1_800_000_000; // 2027-01-15T08:00:00Z
 
@@ -147,7 +149,7 @@ mod tests {
         .unwrap();
         assert_eq!(grant.name.as_str(), "execsnoop");
         assert_eq!((grant.version, grant.not_after), (3, 1_801_440_000));
-        assert!(grant.requires_token);
+        assert_eq!(grant.requires, Requirements::TOKEN);
         assert_eq!(
             describe(&grant.rights),
             "programs tracing,60; attaches trace_fentry; maps none; \
@@ -155,7 +157,38 @@ mod tests {
         );
         let grant = read("name = \"a\"\ncommands = \"all\"\n").unwrap();
         assert_eq!((grant.version, grant.not_after), (0, 0));
-        assert!(!grant.requires_token);
+        assert!(grant.requires.is_empty());
+    }
+
+    #[test]
+    fn programs_may_have_to_be_signed_whatever_their_type() {
+        let all = read("name = \"a\"\ncommands = \"all\"\nprograms = \"all\"\n").unwrap();
+        for (text, requires) in [
+            ("programs = \"signed\"", Requirements::SIGNED_PROGRAMS),
+            ("programs = \"script\"", Requirements::SCRIPT),
+            (
+                "programs = \"script\"\nrequire = [\"token\", \"signed-programs\"]",
+                Requirements::all(),
+            ),
+            ("programs = \"all\"\nrequire = []", Requirements::empty()),
+        ] {
+            let grant = read(&format!("name = \"a\"\ncommands = \"all\"\n{text}\n")).unwrap();
+            assert_eq!(
+                (grant.rights, grant.requires),
+                (all.rights, requires),
+                "{text}"
+            );
+        }
+        for text in [
+            "maps = \"signed\"",
+            "programs = \"scripts\"",
+            "require = [\"x\"]",
+        ] {
+            assert!(
+                read(&format!("name = \"a\"\ncommands = \"all\"\n{text}\n")).is_err(),
+                "{text}"
+            );
+        }
     }
 
     #[test]
@@ -221,7 +254,7 @@ mod tests {
             ),
             (
                 "require = \"tokens\"",
-                "3:11: unknown variant `tokens`, expected `token`",
+                "3:11: unknown variant `tokens`, expected one of `token`, `script`, `signed-programs`",
             ),
             ("name = \"b\"", "3:1: duplicate key"),
         ] {

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use bpftrust_signature::{KeyHint, Kind, Name, Rights};
+use bpftrust_signature::{KeyHint, Kind, Name, Requirements, Rights};
 use bpftrust_verity::Digest;
 
 use crate::Mode;
@@ -41,8 +41,8 @@ pub struct Policy {
     pub policy_keys: Vec<Signer>,
     /// What files must be that trusted processes run code from.
     pub libraries: Libraries,
-    /// Each call of `bpf()` takes a BPF token of the loader's owner.
-    pub requires_token: bool,
+    /// What each call of any loader takes besides rights.
+    pub requires: Requirements,
     /// What nobody's right goes beyond.
     pub ceiling: Rights,
     /// What a signature without a grant means.
@@ -67,7 +67,7 @@ pub struct Publisher {
     /// What a bare signature of his means.
     pub bare: Option<Kind>,
     /// The same as of the policy, of his loaders.
-    pub requires_token: bool,
+    pub requires: Requirements,
     /// How his signatures are known.
     pub keys: Keys,
 }

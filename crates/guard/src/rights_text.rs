@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use bpftrust_signature::Rights;
+use bpftrust_signature::{Requirements, Rights};
 use serde::de::{self, Deserialize, Deserializer, SeqAccess, Visitor};
 use toml::Spanned;
 
@@ -15,10 +15,17 @@ use crate::source::{Source, TextError};
 #[serde(deny_unknown_fields)]
 pub(crate) struct RightsText {
     pub(crate) commands: Option<List>,
-    pub(crate) programs: Option<List>,
+    pub(crate) programs: Option<ProgramsText>,
     pub(crate) attaches: Option<List>,
     pub(crate) maps: Option<List>,
     pub(crate) abilities: Option<List>,
+}
+
+/// Program types, and what programs must be besides.
+#[derive(Debug)]
+pub(crate) struct ProgramsText {
+    types: List,
+    requires: Requirements,
 }
 
 /// One list.
@@ -73,10 +80,16 @@ impl RightsText {
         Ok(rights)
     }
 
+    /// What the lists require besides.
+    pub(crate) fn requires(&self) -> Requirements {
+        let programs = self.programs.as_ref();
+        programs.map_or_else(Requirements::empty, |programs| programs.requires)
+    }
+
     fn list(&self, kind: Vocabulary) -> Option<&List> {
         match kind {
             Vocabulary::Commands => self.commands.as_ref(),
-            Vocabulary::Programs => self.programs.as_ref(),
+            Vocabulary::Programs => self.programs.as_ref().map(|programs| &programs.types),
             Vocabulary::Attaches => self.attaches.as_ref(),
             Vocabulary::Maps => self.maps.as_ref(),
             Vocabulary::Abilities => self.abilities.as_ref(),
@@ -119,32 +132,68 @@ impl fmt::Display for Entry {
 
 impl<'de> Deserialize<'de> for List {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct ListVisitor;
-
-        impl<'de> Visitor<'de> for ListVisitor {
-            type Value = List;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("\"all\" or a list of names and numbers")
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<List, E> {
-                match text {
-                    "all" => Ok(List::All),
-                    _ => Err(E::invalid_value(de::Unexpected::Str(text), &self)),
-                }
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<List, A::Error> {
-                let mut entries = Vec::new();
-                while let Some(entry) = array.next_element()? {
-                    entries.push(entry);
-                }
-                Ok(List::Entries(entries))
-            }
-        }
-
         deserializer.deserialize_any(ListVisitor)
+    }
+}
+
+impl<'de> Deserialize<'de> for ProgramsText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ProgramsVisitor)
+    }
+}
+
+struct ListVisitor;
+
+impl<'de> Visitor<'de> for ListVisitor {
+    type Value = List;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("\"all\" or a list of names and numbers")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<List, E> {
+        match text {
+            "all" => Ok(List::All),
+            _ => Err(E::invalid_value(de::Unexpected::Str(text), &self)),
+        }
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<List, A::Error> {
+        let mut entries = Vec::new();
+        while let Some(entry) = array.next_element()? {
+            entries.push(entry);
+        }
+        Ok(List::Entries(entries))
+    }
+}
+
+struct ProgramsVisitor;
+
+impl<'de> Visitor<'de> for ProgramsVisitor {
+    type Value = ProgramsText;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("\"all\", \"signed\", \"script\" or a list of names and numbers")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<ProgramsText, E> {
+        let requires = match text {
+            "all" => Requirements::empty(),
+            "signed" => Requirements::SIGNED_PROGRAMS,
+            "script" => Requirements::SCRIPT,
+            _ => return Err(E::invalid_value(de::Unexpected::Str(text), &self)),
+        };
+        Ok(ProgramsText {
+            types: List::All,
+            requires,
+        })
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, array: A) -> Result<ProgramsText, A::Error> {
+        Ok(ProgramsText {
+            types: ListVisitor.visit_seq(array)?,
+            requires: Requirements::empty(),
+        })
     }
 }
 

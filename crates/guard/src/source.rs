@@ -9,9 +9,9 @@ use std::ops::Range;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use bpftrust_signature::{Grant, Name};
+use bpftrust_signature::{Grant, Name, Requirements};
 use rustix::fs::OFlags;
-use serde::de::{self, Deserialize, Deserializer, Visitor};
+use serde::de::{self, Deserialize, Deserializer, SeqAccess, Visitor};
 
 /// Why a file is not what it should be.
 #[derive(Debug, thiserror::Error)]
@@ -205,12 +205,38 @@ impl TryFrom<i128> for VersionText {
     }
 }
 
-/// What each call of `bpf()` takes besides rights.
-#[derive(Clone, Copy, Debug, serde::Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum RequireText {
-    /// A BPF token.
-    Token,
+/// What each call of `bpf()` takes besides rights: one name, or a list.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct RequireText(pub(crate) Requirements);
+
+impl<'de> Deserialize<'de> for RequireText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct RequireVisitor;
+
+        impl<'de> Visitor<'de> for RequireVisitor {
+            type Value = RequireText;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a requirement or a list of them")
+            }
+
+            fn visit_str<E: de::Error>(self, name: &str) -> Result<RequireText, E> {
+                Requirements::named(name)
+                    .map(RequireText)
+                    .ok_or_else(|| E::unknown_variant(name, &Requirements::NAMES))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<RequireText, A::Error> {
+                let mut all = Requirements::empty();
+                while let Some(RequireText(one)) = array.next_element()? {
+                    all |= one;
+                }
+                Ok(RequireText(all))
+            }
+        }
+
+        deserializer.deserialize_any(RequireVisitor)
+    }
 }
 
 /// What toml says of a text can have any character of the text in it.

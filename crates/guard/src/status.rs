@@ -2,10 +2,10 @@
 
 use std::time::SystemTime;
 
-use bpftrust_signature::{Grant, KeyHint, Name, Nonce, Rights};
+use bpftrust_signature::{Grant, KeyHint, Name, Nonce, Requirements, Rights};
 use bpftrust_verity::Digest;
 
-use crate::abi::{self, BT_REQUIRE_TOKEN, bt_image, bt_key, bt_owned, bt_state, bt_token};
+use crate::abi::{self, bt_image, bt_key, bt_owned, bt_state, bt_token};
 use crate::clock::{Boot, uptime};
 use crate::pins::Pins;
 use crate::{Libraries, Mode, Result, seal};
@@ -138,8 +138,8 @@ pub struct Image {
     pub grant: Option<Grant>,
     /// What it may do now.
     pub rights: Rights,
-    /// Each of its calls takes a BPF token of its owner's.
-    pub requires_token: bool,
+    /// What each of its calls takes besides.
+    pub requires: Requirements,
 }
 
 /// A program, map or link.
@@ -339,10 +339,10 @@ impl Image {
                     version: raw.grant.version,
                     not_after: raw.grant.not_after,
                     rights: abi::rights(&raw.grant.rights),
-                    requires_token: raw.grant.required & u16::from(BT_REQUIRE_TOKEN) != 0,
+                    requires: Requirements::from_bits_retain(raw.grant.required as u8),
                 }),
             rights: abi::rights(&raw.rights),
-            requires_token: raw.required & BT_REQUIRE_TOKEN != 0,
+            requires: Requirements::from_bits_retain(raw.required),
         }
     }
 }

@@ -183,6 +183,40 @@ impl Rights {
     }
 }
 
+bitflags::bitflags! {
+    /// What every `bpf()` call of a loader takes besides rights: `enum
+    /// bt_requirement` of `bpf/abi.h`. Grant, publisher and policy add to it, and
+    /// none takes away.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+    pub struct Requirements: u8 {
+        /// A BPF token of its owner's.
+        const TOKEN = 1;
+        /// A signed script that it was started to run.
+        const SCRIPT = 2;
+        /// Programs whose signature the kernel verified.
+        const SIGNED_PROGRAMS = 4;
+    }
+}
+
+impl Requirements {
+    /// What files call each.
+    pub const NAMES: [&str; 3] = ["token", "script", "signed-programs"];
+
+    /// The one of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        let place = Self::NAMES.iter().position(|known| *known == name)?;
+        Self::from_bits(1 << place)
+    }
+
+    /// The names of those that are in it.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        let has = move |place: &usize| self.bits() >> place & 1 == 1;
+        (0..Self::NAMES.len())
+            .filter(has)
+            .map(|place| Self::NAMES[place])
+    }
+}
+
 /// The name of a loader or publisher: 1 to 31 letters, digits, `-`, `_` or `.`.
 /// It stands in events, status lines and keyrings.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -242,12 +276,9 @@ pub struct Grant {
     pub not_after: u64,
     /// What it allows.
     pub rights: Rights,
-    /// Each call of `bpf()` takes a BPF token of its owner's.
-    pub requires_token: bool,
+    /// What each of its calls takes besides.
+    pub requires: Requirements,
 }
-
-/// `BT_REQUIRE_TOKEN` of `bpf/abi.h`.
-const REQUIRE_TOKEN: u16 = 1;
 
 impl Grant {
     /// Bytes of `struct bt_grant`.
@@ -264,8 +295,7 @@ impl Grant {
         assert!(self.version <= Self::MAX_VERSION, "the caller limits it");
         let mut bytes = [0; Self::SIZE];
         bytes[..2].copy_from_slice(&(Self::SIZE as u16).to_le_bytes());
-        let required = u16::from(self.requires_token) * REQUIRE_TOKEN;
-        bytes[2..4].copy_from_slice(&required.to_le_bytes());
+        bytes[2..4].copy_from_slice(&u16::from(self.requires.bits()).to_le_bytes());
         bytes[8..16].copy_from_slice(&self.version.to_le_bytes());
         bytes[16..24].copy_from_slice(&self.not_after.to_le_bytes());
         bytes[24..56].copy_from_slice(&self.name.to_bytes());
@@ -286,9 +316,10 @@ impl Grant {
             return Err(Malformed::GrantSize { size });
         }
         let required = u16::from_le_bytes([bytes[2], bytes[3]]);
-        if required & !REQUIRE_TOKEN != 0 {
-            return Err(Malformed::Requirement { bits: required });
-        }
+        let requires = u8::try_from(required)
+            .ok()
+            .and_then(Requirements::from_bits)
+            .ok_or(Malformed::Requirement { bits: required })?;
         if bytes[4..8] != [0; 4] {
             return Err(Malformed::Reserved);
         }
@@ -306,7 +337,7 @@ impl Grant {
             version,
             not_after: word(16),
             rights: Rights::from_bytes(rights),
-            requires_token: required & REQUIRE_TOKEN != 0,
+            requires,
         })
     }
 }
@@ -327,7 +358,7 @@ mod tests {
                 attaches: [24, 70].into_iter().collect(),
                 abilities: [7].into_iter().collect(),
             },
-            requires_token: false,
+            requires: Requirements::empty(),
         }
     }
 
@@ -345,10 +376,10 @@ mod tests {
         expected.extend([0x80, 0, 0, 0, 0, 0, 0, 0]);
         assert_eq!(grant().to_bytes()[..], expected);
         assert_eq!(Grant::parse(&expected), Ok(grant()));
-        // One bit, which was reserved, says that it takes a token.
-        expected[2] = 1;
+        // Bits which were reserved say what it takes besides.
+        expected[2] = 5;
         let tied = Grant {
-            requires_token: true,
+            requires: Requirements::TOKEN | Requirements::SIGNED_PROGRAMS,
             ..grant()
         };
         assert_eq!(tied.to_bytes()[..], expected);
@@ -368,7 +399,7 @@ mod tests {
             Err(Malformed::GrantSize { size: 103 })
         );
         assert_eq!(changed(0, 105), Err(Malformed::GrantSize { size: 105 }));
-        assert_eq!(changed(2, 3), Err(Malformed::Requirement { bits: 3 }));
+        assert_eq!(changed(2, 8), Err(Malformed::Requirement { bits: 8 }));
         assert_eq!(changed(3, 1), Err(Malformed::Requirement { bits: 256 }));
         assert_eq!(changed(4, 1), Err(Malformed::Reserved));
         assert_eq!(changed(7, 1), Err(Malformed::Reserved));

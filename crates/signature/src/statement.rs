@@ -159,7 +159,7 @@ mod tests {
             version: 1,
             not_after: 0,
             rights: Rights::NONE,
-            requires_token: false,
+            requires: crate::Requirements::empty(),
         };
         let statement = Statement::with_grant(Kind::Script, grant.clone());
         let bytes = statement.to_bytes();

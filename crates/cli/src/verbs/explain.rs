@@ -269,7 +269,7 @@ impl Answer {
                 }
                 let rule = libraries(self.libraries);
                 text.push_str(&format!("  {:<10} {rule}\n", "libraries"));
-                if let Some(what) = require(entitlement.requires_token) {
+                for what in require(entitlement.requires) {
                     text.push_str(&format!("  {:<10} {what}\n", "require"));
                 }
             }
@@ -334,7 +334,7 @@ impl Answer {
             Verdict::Trusted(entitlement) => {
                 put("basis", json!(self.basis()));
                 put("libraries", json!(self.libraries.name()));
-                put("require", json!(require(entitlement.requires_token)));
+                put("require", json!(require(entitlement.requires)));
                 for (key, rights) in [
                     ("rights", &entitlement.rights),
                     ("cut_by_publisher", &entitlement.cut_by_publisher),

@@ -9,7 +9,7 @@ use anyhow::anyhow;
 use bpftrust_guard::{
     Compiled, Image, Keys, Libraries, Mode, Policy, Publisher, Signer, Status, Vocabulary,
 };
-use bpftrust_signature::{Certificate, Rights};
+use bpftrust_signature::{Certificate, Requirements, Rights};
 use serde_json::{Value, json};
 
 use crate::advice::advised;
@@ -153,7 +153,7 @@ fn as_json(policy: &Policy) -> Value {
         "serial": policy.serial,
         "policy_keys": policy.policy_keys.iter().map(signer_as_json).collect::<Vec<_>>(),
         "libraries": policy.libraries.name(),
-        "require": require(policy.requires_token),
+        "require": require(policy.requires),
         "ceiling": rights_as_json(&policy.ceiling),
         "default": rights_as_json(&policy.fallback),
         "publishers": policy.publishers.iter().map(publisher_as_json).collect::<Vec<_>>(),
@@ -189,7 +189,7 @@ fn publisher_as_json(publisher: &Publisher) -> Value {
             .as_ref()
             .map(|names| names.iter().map(|name| name.as_str()).collect::<Vec<_>>()),
         "bare": publisher.bare.map(|kind| kind.name()),
-        "require": require(publisher.requires_token),
+        "require": require(publisher.requires),
         "ceiling": rights_as_json(&publisher.ceiling),
     })
 }
@@ -205,7 +205,7 @@ fn as_text(policy: &Policy) -> String {
         line(&mut text, "policy key", &key);
     }
     line(&mut text, "libraries", &libraries(policy.libraries));
-    line(&mut text, "require", requirement(policy.requires_token));
+    line(&mut text, "require", &requirements(policy.requires));
     line(&mut text, "ceiling", &ceiling(&policy.ceiling));
     text.push_str("default, for a signature without a grant:\n");
     for (label, list) in rights_lines(&policy.fallback) {
@@ -233,11 +233,7 @@ fn as_text(policy: &Policy) -> String {
         line(&mut text, "  loaders", &loaders);
         let bare = publisher.bare.map_or("nothing", |kind| kind.name());
         line(&mut text, "  bare", bare);
-        line(
-            &mut text,
-            "  require",
-            requirement(publisher.requires_token),
-        );
+        line(&mut text, "  require", &requirements(publisher.requires));
         line(&mut text, "  ceiling", &ceiling(&publisher.ceiling));
     }
     if !policy.minimum_versions.is_empty() {
@@ -272,11 +268,18 @@ pub fn libraries(libraries: Libraries) -> String {
 }
 
 /// What a policy requires of calls besides rights.
-fn requirement(token: bool) -> &'static str {
-    if token {
-        "token: each bpf() call takes the loader's own BPF token"
-    } else {
-        "nothing"
+fn requirements(requirements: Requirements) -> String {
+    let required: Vec<_> = require(requirements)
+        .into_iter()
+        .map(|name| match name {
+            "token" => "token: each bpf() call takes the loader's own BPF token",
+            "script" => "script: a loader runs signed scripts alone",
+            _ => "signed-programs: the kernel must have verified each program's signature",
+        })
+        .collect();
+    match required.is_empty() {
+        true => "nothing".into(),
+        false => required.join("; "),
     }
 }
 

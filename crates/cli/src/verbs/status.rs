@@ -96,7 +96,7 @@ fn as_json(status: &Status) -> Value {
             "publisher": image.publisher.as_ref().map(Name::as_str),
             "grant": image.grant.as_ref().map(grant_as_json),
             "rights": rights_as_json(&image.rights),
-            "require": require(image.requires_token),
+            "require": require(image.requires),
         })).collect::<Vec<_>>(),
         "tokens": status.tokens.iter().map(token_as_json).collect::<Vec<_>>(),
         "loaders": loaders(status).iter().map(Loader::as_json).collect::<Vec<_>>(),
@@ -380,10 +380,11 @@ impl Loader<'_> {
             let key = key.map(|key| format!(", key {key}")).unwrap_or_default();
             let what = match lost_trust {
                 Some(reason) => format!("lost trust: {reason}"),
-                None if image.requires_token => {
-                    format!("{}; only with its token", describe(&image.rights))
+                None if image.requires.is_empty() => describe(&image.rights),
+                None => {
+                    let required = require(image.requires).join(", ");
+                    format!("{}; requires {required}", describe(&image.rights))
                 }
-                None => describe(&image.rights),
             };
             let pids = pids.join(" ");
             writeln!(text, "  {version}{key}, processes {pids}: {what}").expect(TO_STRING);

@@ -53,6 +53,13 @@ impl<'a> Reading<'a> {
         let no_limit = Rights::UNLIMITED;
         let ceiling = text.ceiling.rights(self.source, &no_limit, &no_limit)?;
         let fallback = match &text.default {
+            Some(text) if !text.requires().is_empty() => {
+                return Err(self.problem(
+                    0..0,
+                    "[default] has no requirements of its own: say \"all\" or a list there, \
+                     and `require` for everybody or for a publisher",
+                ));
+            }
             Some(text) => text.rights(self.source, &Rights::NONE, &ceiling)?,
             None => without_grant(),
         };
@@ -74,7 +81,7 @@ impl<'a> Reading<'a> {
             serial: text.serial.0,
             policy_keys,
             libraries: text.libraries.into(),
-            requires_token: text.require.is_some(),
+            requires: text.require.0 | text.ceiling.requires(),
             ceiling,
             fallback,
             publishers,
@@ -126,7 +133,7 @@ impl<'a> Reading<'a> {
                 None => None,
             },
             bare: text.bare.map(Into::into),
-            requires_token: text.require.is_some(),
+            requires: text.require.0 | text.ceiling.requires(),
             name,
         })
     }

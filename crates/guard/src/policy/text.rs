@@ -23,7 +23,8 @@ pub(super) struct PolicyText {
     pub(super) policy_keys: PolicyKeysText,
     #[serde(default)]
     pub(super) libraries: LibrariesText,
-    pub(super) require: Option<RequireText>,
+    #[serde(default)]
+    pub(super) require: RequireText,
     #[serde(default)]
     pub(super) ceiling: RightsText,
     pub(super) default: Option<RightsText>,
@@ -86,7 +87,8 @@ pub(super) struct PublisherText {
     pub(super) loaders: Option<Spanned<Vec<NameText>>>,
     pub(super) bare: Option<BareText>,
     pub(super) allow_issuer: Option<Spanned<bool>>,
-    pub(super) require: Option<RequireText>,
+    #[serde(default)]
+    pub(super) require: RequireText,
     #[serde(default)]
     pub(super) ceiling: RightsText,
 }

@@ -10,7 +10,7 @@ use crate::token::{
     AS_GRANTED, Called, GRANT, TOKEN, answers, holder, policy, refused, serving, setup, tied,
 };
 use anyhow::{Context, Result, ensure};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 pub const GROUP: Group = Group {
     name: "required",
@@ -141,7 +141,7 @@ fn a_requirement_is_shown(guest: &mut Guest) -> Result<()> {
         .run(&["bpftrust", "explain", "--json", path])?
         .success()?;
     let said: Value = serde_json::from_str(&said)?;
-    ensure!(said["require"] == "token", "{said:#}");
+    ensure!(said["require"] == json!(["token"]), "{said:#}");
     let policy = guest.write("p.toml", format!("require = \"token\"\n{}", policy("")))?;
     let policy = policy.to_str().context("a path of ASCII")?;
     let text = guest
