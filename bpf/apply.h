@@ -224,7 +224,7 @@ static __always_inline int take_tables(struct incoming *in, u64 from, bool hashe
 /* Was exactly what is in the tables now ordered, after what is in force? */
 static __noinline u8 judge_policy(struct bt_state *guard, const struct order_at *at)
 {
-	struct scratch *scratch = order_scratch();
+	struct scratch *scratch = take_scratch();
 	struct incoming *in = incoming();
 	u8 reason;
 

@@ -9,7 +9,6 @@ SEC("lsm.s/bprm_committed_creds")
 int BPF_PROG(bt_exec, struct linux_binprm *bprm)
 {
 	struct decision decision = { .action = BT_ACTION_EXEC, .outcome = BT_OUTCOME_DENIED };
-	struct task_struct *current = bpf_get_current_task_btf();
 	u64 task = bpf_get_current_task();
 	struct bt_image *image = NULL;
 	struct scratch *scratch = NULL;
@@ -19,8 +18,7 @@ int BPF_PROG(bt_exec, struct linux_binprm *bprm)
 	if (decision.reason == BT_REASON_NO_SIGNATURE)
 		return 0;
 	if (decision.reason == BT_REASON_NONE) {
-		scratch = bpf_task_storage_get(&scratches, current, NULL,
-					       BPF_LOCAL_STORAGE_GET_F_CREATE);
+		scratch = take_scratch();
 		decision.reason = scratch ? judge_exec(bprm, scratch) : BT_REASON_RESOURCES;
 	}
 	if (scratch && decision.reason == BT_REASON_NONE) {
@@ -38,7 +36,7 @@ int BPF_PROG(bt_exec, struct linux_binprm *bprm)
 	}
 	report(&decision, scratch ? &scratch->image : NULL);
 	if (scratch)
-		bpf_task_storage_delete(&scratches, current);
+		give_back_scratch();
 	return 0;
 }
 

@@ -76,7 +76,7 @@ static __always_inline int take_order(struct bt_state *guard, u8 action,
 		error = apply(guard, given, &decision.reason);
 	else
 		error = permit(guard, &given->order, &decision.reason);
-	bpf_task_storage_delete(&scratches, bpf_get_current_task_btf());
+	give_back_scratch();
 	if (decision.reason != BT_REASON_NONE)
 		decision.outcome = BT_OUTCOME_DENIED;
 	if (error == -EALREADY || decision.reason != BT_REASON_NONE)

@@ -162,7 +162,6 @@ static __noinline struct bt_image *trusted_image(void)
 static __noinline int runs_file(struct file *file, struct bt_image *image)
 {
 	struct grade grade = { BT_LIBRARIES_ANY, BT_REASON_RESOURCES };
-	struct task_struct *current = bpf_get_current_task_btf();
 	struct bt_state *guard = guard_state();
 	struct scratch *scratch;
 	u64 generation;
@@ -170,7 +169,7 @@ static __noinline int runs_file(struct file *file, struct bt_image *image)
 	if (!guard)
 		return 0;
 	generation = generation_of(guard);
-	scratch = bpf_task_storage_get(&scratches, current, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	scratch = take_scratch();
 	if (!scratch) {
 		settle(image, &grade, generation, NULL);
 		return 0;
@@ -179,7 +178,7 @@ static __noinline int runs_file(struct file *file, struct bt_image *image)
 	generation = generation_of(guard);
 	settle(image, &grade, generation,
 	       suffices(&grade, generation) ? NULL : name_file(file, scratch));
-	bpf_task_storage_delete(&scratches, current);
+	give_back_scratch();
 	return 0;
 }
 

@@ -79,13 +79,6 @@ static __always_inline bool is_about(const struct bt_order *order, const void *s
 	return !difference;
 }
 
-/* Room to judge an order in; NULL if there is none. */
-static __always_inline struct scratch *order_scratch(void)
-{
-	return bpf_task_storage_get(&scratches, bpf_get_current_task_btf(), NULL,
-				    BPF_LOCAL_STORAGE_GET_F_CREATE);
-}
-
 /* How prctl() answers that an order was refused: a number for each reason that
  * calls for something else to be done. */
 static __always_inline int order_error(u8 reason)

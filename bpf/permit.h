@@ -30,7 +30,7 @@ static __always_inline bool renew_nonce(struct bt_state *guard)
 /* By who holds `changing`. */
 static __noinline u8 permit_alone(struct bt_state *guard, const struct order_at *at)
 {
-	struct scratch *scratch = order_scratch();
+	struct scratch *scratch = take_scratch();
 	u64 until;
 	u8 reason;
 

@@ -49,12 +49,19 @@ struct {
 	__type(value, u32);
 } passes SEC(".maps");
 
+static int ask_for_pass(u64 index, void *unused)
+{
+	return bpf_task_storage_get(&passes, bpf_get_current_task_btf(), NULL,
+				    BPF_LOCAL_STORAGE_GET_F_CREATE) != NULL;
+}
+
 /* Tells the latch that the gate lets current's call pass; false for no memory. */
 static __always_inline bool let_pass(void)
 {
-	u32 *passed = bpf_task_storage_get(&passes, bpf_get_current_task_btf(), NULL,
-					   BPF_LOCAL_STORAGE_GET_F_CREATE);
+	u32 *passed;
 
+	bpf_loop(MEMORY_TRIES, ask_for_pass, NULL, 0);
+	passed = bpf_task_storage_get(&passes, bpf_get_current_task_btf(), NULL, 0);
 	if (!passed) {
 		count_starved();
 		return false;

@@ -78,6 +78,32 @@ struct {
 	__type(value, struct scratch);
 } scratches SEC(".maps");
 
+/*
+ * How often task storage is asked for. 7.3 gives none while another CPU holds a lock
+ * of the allocator's (mm/slub.c, kmalloc_nolock): seen once in some ten thousand
+ * execs on two CPUs, and over after a dozen tries. What can't be had so often in a
+ * row is exhausted.
+ */
+#define MEMORY_TRIES 1024
+
+static int ask_for_scratch(u64 index, void *unused)
+{
+	return bpf_task_storage_get(&scratches, bpf_get_current_task_btf(), NULL,
+				    BPF_LOCAL_STORAGE_GET_F_CREATE) != NULL;
+}
+
+/* Memory to work in until it is given back; NULL if there is none. */
+static __noinline struct scratch *take_scratch(void)
+{
+	bpf_loop(MEMORY_TRIES, ask_for_scratch, NULL, 0);
+	return bpf_task_storage_get(&scratches, bpf_get_current_task_btf(), NULL, 0);
+}
+
+static __always_inline void give_back_scratch(void)
+{
+	bpf_task_storage_delete(&scratches, bpf_get_current_task_btf());
+}
+
 static __always_inline bool is_current(struct kept *kept)
 {
 	struct bt_state *guard = guard_state();
