@@ -21,7 +21,7 @@ struct incoming {
 		struct bt_publisher publisher;
 		struct bt_key key;
 		struct bt_rule rule;
-		struct sha256_input input;
+		union sha256_input input;
 	};
 	struct public_key_bytes public_key;
 };

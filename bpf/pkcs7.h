@@ -81,11 +81,14 @@ static __always_inline bool is_sha2(struct der_bytes *bytes, struct der algorith
 	return arc >= 1 && arc <= 3;
 }
 
-/* Is what lies from @at to @end a signature of the shape that we take? */
-static __always_inline bool pkcs7_shape(struct der_bytes *bytes, u32 at, u32 end)
+/* Is what lies from @at to @end a signature of the shape that we take? Global for
+ * the same reason. */
+__noinline int pkcs7_shape(struct der_bytes *bytes, u32 at, u32 end)
 {
 	struct der part, outer, info;
 
+	if (!bytes)
+		return false;
 	outer = der(bytes, at, end, DER_SEQUENCE); /* ContentInfo */
 	if (!outer.end || outer.end != end)
 		return false;
