@@ -273,11 +273,12 @@ struct bt_image {
 	 * of them `rights` were worked out. */
 	__u64 signers[BT_SIGNERS];
 	__u32 heeded;
-	__u32 libraries; /* 1 << enum bt_libraries: the strictest that each file that it
+	__u32 libraries;	/* 1 << enum bt_libraries: the strictest that each file that it
 			    maps fulfils */
-	__u8 inspects;	 /* has a descriptor of another's object */
-	__u8 required;	 /* enum bt_requirement: what goes with `rights` */
-	__u8 reserved[6];
+	__u8 inspects;		/* has a descriptor of another's object */
+	__u8 required;		/* enum bt_requirement: what goes with `rights` */
+	__u8 unsigned_programs; /* has, or had, programs whose signature did not count */
+	__u8 reserved[5];
 	__u32 tokens[BT_TOKENS]; /* that it made or used, by number; 0 for none */
 };
 
@@ -291,6 +292,7 @@ struct bt_owned {
 	__u8 label[BT_COMM_SIZE];     /* its name in the kernel */
 	__u8 publisher[BT_NAME_SIZE]; /* the owner: who signed the loader, */
 	__u8 loader[BT_NAME_SIZE];    /* and the name that he gave it */
+	__u8 signer[8]; /* PROGRAM: hint of the key that it counts as signed by, or 0 */
 };
 
 /* A BPF token that exists. */
@@ -492,7 +494,7 @@ _Static_assert(sizeof(struct bt_event) % 8 == 0, "bt_event is packed");
 _Static_assert(sizeof(struct bt_rights) == 48, "bt_rights is packed");
 _Static_assert(sizeof(struct bt_grant) == 104, "bt_grant is packed");
 _Static_assert(sizeof(struct bt_image) == 384, "bt_image is packed");
-_Static_assert(sizeof(struct bt_owned) == 96, "bt_owned is packed");
+_Static_assert(sizeof(struct bt_owned) == 104, "bt_owned is packed");
 _Static_assert(sizeof(struct bt_token) == 144, "bt_token is packed");
 _Static_assert(sizeof(struct bt_owner) == 64, "bt_owner is packed");
 _Static_assert(sizeof(struct bt_policy) == 136, "bt_policy is packed");

@@ -114,7 +114,8 @@ static int take_key_entry(u64 index, struct intake *intake)
 		return 1;
 	}
 	__builtin_memcpy(id.hint, in->key.hint, sizeof(id.hint));
-	intake->error = bpf_map_update_elem(&keys, &id, &in->key, BPF_NOEXIST);
+	intake->error =
+		bpf_map_update_elem(&keys, &id, &in->key, BPF_NOEXIST) ?: name_ring(&in->key);
 	return !!intake->error;
 }
 
@@ -150,6 +151,7 @@ static __always_inline void drop_others(u64 keep)
 {
 	bpf_for_each_map_elem(&publishers, drop_other, &keep, 0);
 	bpf_for_each_map_elem(&keys, drop_other, &keep, 0);
+	bpf_for_each_map_elem(&rings, drop_other, &keep, 0);
 	bpf_for_each_map_elem(&rules, drop_other, &keep, 0);
 }
 

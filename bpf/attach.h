@@ -12,6 +12,7 @@
 #define ATTR_TRACEPOINT 0  /* of RAW_TRACEPOINT_OPEN: address of the name */
 #define ATTR_LINK 0	   /* of LINK_UPDATE, LINK_DETACH, ITER_CREATE, OBJ_GET_INFO_BY_FD */
 #define ATTR_PINNED 8	   /* of OBJ_PIN */
+#define ATTR_RUN 0	   /* of PROG_TEST_RUN */
 
 /* No attach type is asked for. */
 #define ATTACHES_NOTHING (~0U)

@@ -119,6 +119,7 @@ struct descriptor_scan {
 	struct file **slots;
 	const struct bt_image *owner; /* looks for what is not his; else for programs */
 	struct object found;
+	bool has_unsigned; /* a program of his own */
 };
 
 static int scan_descriptor(u64 index, struct descriptor_scan *scan)
@@ -132,6 +133,7 @@ static int scan_descriptor(u64 index, struct descriptor_scan *scan)
 	object_of_file(file, &object);
 	if (!object.kind || object.kind == BT_OBJECT_BTF)
 		return 0;
+	scan->has_unsigned |= object.kind == BT_OBJECT_PROGRAM && is_unsigned(object.address);
 	if (scan->owner ? is_owner(scan->owner, object.address) : object.kind != BT_OBJECT_PROGRAM)
 		return 0;
 	scan->found = object;

@@ -314,6 +314,9 @@ __noinline u32 refresh(struct bt_image *image, struct bt_rights *rights, u32 *re
 		    !has(rights->abilities, BT_ABILITY_OWN_CODE))
 			reason = BT_REASON_WRITABLE_CODE;
 		/* A policy may ask for more than those before it did. */
+		if (reason == BT_REASON_NONE && image->unsigned_programs &&
+		    (*required & BT_REQUIRE_SIGNED_PROGRAMS))
+			reason = BT_REASON_UNSIGNED_PROGRAM;
 		policy = policy_of(generation);
 		if (reason == BT_REASON_NONE && policy &&
 		    image->libraries >> (policy->libraries & 3) > 1)

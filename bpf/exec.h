@@ -67,10 +67,14 @@ static __noinline u8 judge_inheritance(struct bt_image *image, const struct bt_r
 
 	if (!scan_descriptors(&scan))
 		return BT_REASON_RESOURCES;
-	if (!scan.found.kind)
+	image->unsigned_programs = scan.has_unsigned;
+	if (!scan.found.kind &&
+	    !(scan.has_unsigned && (image->required & BT_REQUIRE_SIGNED_PROGRAMS)))
 		return BT_REASON_NONE;
 	if (!allows(rights, BT_OBJECT_ABILITY, BT_ABILITY_INSPECT))
-		return BT_REASON_NOT_OWNER;
+		return scan.found.kind ? BT_REASON_NOT_OWNER : BT_REASON_UNSIGNED_PROGRAM;
+	/* Who only reads has no use of it. */
+	image->unsigned_programs = 0;
 	image->inspects = 1;
 	return BT_REASON_NONE;
 }

@@ -5,7 +5,8 @@
  *   bprm_committed_creds   exec: whatever trust there was ends; the file's
  *                          signature and the circumstances decide anew
  *   task_alloc, task_free  fork: an own record, or a shared one with CLONE_VM
- *   bpf                    every command of bpf(), and what it attaches to
+ *   bpf                    every command of bpf(), and what it attaches to; whose
+ *                          keyring the signature of a program is to be verified by
  *   bpf_map_create,        rights by type, and what a program can do; who made
  *   bpf_prog_load,         what, until its *_free
  *   bpf_token_create,
@@ -76,6 +77,7 @@
 #include "library.h"
 #include "program.h"
 #include "attach.h"
+#include "signed.h"
 #include "sha256.h"
 #include "order.h"
 #include "apply.h"

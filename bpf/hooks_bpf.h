@@ -55,6 +55,23 @@ ask_about_objects(struct decision *decision, const struct standing *standing, u3
 	}
 }
 
+/*
+ * Looks whose signature a load offers, for bt_load(): a program of its own, for only
+ * one that may sleep may look a keyring up. It decides nothing.
+ */
+SEC("lsm.s/bpf")
+int BPF_PROG(bt_signature, int command)
+{
+	struct standing standing;
+
+	if (command != BT_COMMAND_PROG_LOAD || !armed())
+		return 0;
+	standing = known_current();
+	if (is_trusted(&standing) && (standing.required & BT_REQUIRE_SIGNED_PROGRAMS))
+		look_at_signature(argument(ctx, 1));
+	return 0;
+}
+
 SEC("lsm/bpf")
 int BPF_PROG(bt_bpf, int command)
 {
@@ -73,6 +90,8 @@ int BPF_PROG(bt_bpf, int command)
 		ask(&decision, &standing, BT_OBJECT_ABILITY, BT_ABILITY_DELEGATE);
 	ask_about_token(&decision, &standing, command, argument(ctx, 1));
 	ask_about_objects(&decision, &standing, command, argument(ctx, 1));
+	if (command == BT_COMMAND_PROG_TEST_RUN)
+		ask_about_run(&decision, &standing, argument(ctx, 1));
 	if (decision.reason == BT_REASON_NONE && seal && !let_pass())
 		decision.reason = BT_REASON_RESOURCES;
 	if (refuse(&decision, standing.image))
@@ -122,18 +141,19 @@ int BPF_PROG(bt_load, struct bpf_prog *prog)
 	struct decision decision = { .action = BT_ACTION_BPF, .subject = BT_COMMAND_PROG_LOAD };
 	u32 type = prog->type, attach = prog->expected_attach_type;
 	struct standing standing;
-	u64 abilities;
+	u64 abilities, signer;
 
 	if (!armed())
 		return 0;
 	standing = known_current();
+	/* 6.12 has no such argument, and nothing that is signed. */
+	signer = require_signature(&decision, &standing, prog, argument(ctx, 3));
 	ask(&decision, &standing, BT_OBJECT_PROGRAM, type);
 	if (attach && type != BPF_PROG_TYPE_STRUCT_OPS)
 		ask(&decision, &standing, BT_OBJECT_ATTACH, attach);
 	/* The hook's argument is NULL on 6.12 and 6.18 (kernel/bpf/syscall.c,
 	 * bpf_prog_load). */
 	require_token(&decision, &standing, (u64)BPF_CORE_READ(prog, aux, token));
-	require_signature(&decision, &standing);
 	/* No grant reaches so far. */
 	if (decision.reason == BT_REASON_NONE && answers_for_security(prog)) {
 		decision.reason = BT_REASON_NOT_GRANTED;
@@ -151,6 +171,7 @@ int BPF_PROG(bt_load, struct bpf_prog *prog)
 		decision.reason = BT_REASON_RESOURCES;
 	if (refuse(&decision, standing.image))
 		DENY_BLOCK();
+	record_signer((u64)prog->aux, signer);
 	return 0;
 }
 

@@ -112,6 +112,7 @@ enum bpf_prog_type {
 	BPF_PROG_TYPE_CGROUP_SKB = 8,
 	BPF_PROG_TYPE_STRUCT_OPS = 27,
 	BPF_PROG_TYPE_EXT = 28,
+	BPF_PROG_TYPE_SYSCALL = 31,
 };
 enum bpf_attach_type {
 	BPF_CGROUP_INET_INGRESS = 0,
@@ -317,6 +318,12 @@ struct bpf_prog_aux {
 	struct btf *attach_btf;
 	struct bpf_token *token;
 	char name[16];
+	/* 7.3: what became of its signature (Documentation/bpf/signing.rst) */
+	struct {
+		s32 keyring_serial;
+		u8 keyring_type;
+		u8 verdict;
+	} sig;
 };
 
 struct bpf_prog {
@@ -355,7 +362,13 @@ struct bpf_token {
 
 struct socket;
 
-union bpf_attr;
+/* Since 6.18, of PROG_LOAD. */
+union bpf_attr {
+	struct {
+		u64 signature;
+		s32 keyring_id;
+	};
+};
 
 struct sock {
 	u16 sk_protocol;

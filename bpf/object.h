@@ -52,6 +52,26 @@ static __noinline bool own(u64 address, u32 object, u32 type, const struct bt_im
 	return false;
 }
 
+/* The hint of the key that the program at @address counts as signed by; 0 for none,
+ * and for what is no program. */
+static __always_inline u64 signer_of(u64 address)
+{
+	struct bt_owned *owned = bpf_map_lookup_elem(&objects, &address);
+	u64 signer = 0;
+
+	if (owned)
+		__builtin_memcpy(&signer, owned->signer, sizeof(signer));
+	return signer;
+}
+
+/* Is it a program with a record that counts as unsigned? A link is as its program. */
+static __always_inline bool is_unsigned(u64 address)
+{
+	struct bt_owned *owned = bpf_map_lookup_elem(&objects, &address);
+
+	return owned && owned->object == BT_OBJECT_PROGRAM && !signer_of(address);
+}
+
 static __always_inline void disown(u64 address)
 {
 	bpf_map_delete_elem(&objects, &address);
@@ -92,6 +112,22 @@ static __always_inline u8 judge_owner(const struct standing *standing, u64 addre
 }
 
 /*
+ * The same, and where he may use signed programs alone it is no other. Who has an
+ * unsigned one keeps it, so it is remembered that he does.
+ */
+static __always_inline u8 judge_use(const struct standing *standing, u64 address)
+{
+	u8 reason = judge_owner(standing, address);
+
+	if (reason != BT_REASON_NONE || !is_unsigned(address))
+		return reason;
+	if (standing->required & BT_REQUIRE_SIGNED_PROGRAMS)
+		return BT_REASON_UNSIGNED_PROGRAM;
+	standing->image->unsigned_programs = 1;
+	return BT_REASON_NONE;
+}
+
+/*
  * May somebody of @standing (with rights: entitled_current()) have a descriptor
  * of the object at @address? The answer is a reason, NONE for yes.
  *
@@ -101,9 +137,9 @@ static __always_inline u8 judge_owner(const struct standing *standing, u64 addre
  */
 static __always_inline u8 judge_reach(const struct standing *standing, u64 address)
 {
-	u8 reason = judge_owner(standing, address);
+	u8 reason = judge_use(standing, address);
 
-	if (reason != BT_REASON_NOT_OWNER ||
+	if ((reason != BT_REASON_NOT_OWNER && reason != BT_REASON_UNSIGNED_PROGRAM) ||
 	    !allows(&standing->rights, BT_OBJECT_ABILITY, BT_ABILITY_INSPECT))
 		return reason;
 	standing->image->inspects = 1;

@@ -122,14 +122,6 @@ static __always_inline bool answers_for_security(struct bpf_prog *prog)
 	return !__builtin_memcmp(start, SECURITY, sizeof(start));
 }
 
-/* A kernel that verifies no signatures of programs has none that is signed. */
-static __always_inline void require_signature(struct decision *decision,
-					      const struct standing *standing)
-{
-	if (decision->reason == BT_REASON_NONE && (standing->required & BT_REQUIRE_SIGNED_PROGRAMS))
-		decision->reason = BT_REASON_UNSIGNED_PROGRAM;
-}
-
 /* The abilities (enum bt_ability, a bit each) that @prog takes. */
 static __always_inline u64 program_takes(struct bpf_prog *prog, u64 address)
 {

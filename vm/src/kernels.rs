@@ -34,6 +34,7 @@ pub const KERNELS: &[Kernel] = &[
                 "program-signature",
                 "signed BPF programs came with Linux 6.18",
             ),
+            ("signed-maps", "signed BPF programs came with Linux 6.18"),
             (
                 "security-bpf-xattr",
                 "bpf_get_file_xattr reads only user.* before Linux 6.13",
@@ -44,7 +45,10 @@ pub const KERNELS: &[Kernel] = &[
         series: "6.18",
         suite: "trixie-backports",
         supported: true,
-        cannot: &[],
+        cannot: &[(
+            "signed-maps",
+            "signatures of BPF programs cover the maps that they use since Linux 7.3",
+        )],
     },
     Kernel {
         series: "7.3",

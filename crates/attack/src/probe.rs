@@ -58,6 +58,12 @@
 //!                        fmod_ret, iter, tp_btf, lsm_cgroup; TARGET instead of
 //!                        a harmless one
 //! load-inner [CALL]      a program loads a kprobe program
+//! with-signature RING:FILE, without-signature
+//!                        offers a signature with each program from now on, to be
+//!                        verified by that keyring; `-` for none, and a keyring
+//! bind-maps SHA256       maps of programs are for the one alone whose instructions
+//!                        have that hash, frozen, and signed with it
+//! instructions-to FILE   the next program is written there and not loaded
 //! link-create ATTACH     attaches what was loaded last: types as libbpf calls
 //! prog-attach ATTACH     them, to the own cgroup, `lo` or an event
 //! raw-tracepoint-open NAME

@@ -23,7 +23,7 @@ pub(crate) const GATE: &str = "bt_bpf";
 
 /// The programs that are hooks, in the order in which they are attached: the
 /// gate last, when all that it asks is kept.
-pub(crate) const HOOKS: [&str; 31] = [
+pub(crate) const HOOKS: [&str; 32] = [
     "bt_fork",
     "bt_exit",
     "bt_setxattr",
@@ -54,6 +54,7 @@ pub(crate) const HOOKS: [&str; 31] = [
     "bt_map_memory",
     "bt_prctl",
     "bt_exec",
+    "bt_signature",
     GATE,
 ];
 

@@ -32,7 +32,7 @@ pub use grant::{Grant, Name, Requirements, Rights, Set};
 pub use key::{Hash, KeyAlgorithm};
 pub use order::{Nonce, Order, ParseNonceError, SignedOrder};
 pub use signed_data::{Scheme, SignedData};
-pub use signer::{PemSigner, Signer, sign, sign_order};
+pub use signer::{PemSigner, Signer, sign, sign_order, sign_program};
 pub use statement::{Kind, Statement};
 pub use verify::{Reason, Refusal, Verified, import, verify};
 

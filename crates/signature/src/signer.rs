@@ -57,6 +57,20 @@ pub fn sign_order(signer: &impl Signer, order: Order) -> Result<SignedOrder, Err
     SignedOrder::new(certificate.key_hint(), order, pkcs7)
 }
 
+/// Signs what the kernel has of a BPF program when it verifies it
+/// (`kernel/bpf/syscall.c`, `bpf_prog_verify_signature`): PKCS#7 in DER, with nothing
+/// around it.
+///
+/// # Errors
+/// As the signer's.
+pub fn sign_program(signer: &impl Signer, message: &[u8]) -> Result<Vec<u8>, Error> {
+    let hash = match signer.certificate().algorithm() {
+        KeyAlgorithm::P384 => Hash::Sha384,
+        _ => Hash::Sha256,
+    };
+    sign_message(signer, message, hash)
+}
+
 /// PKCS#7 over a message.
 fn sign_message(signer: &impl Signer, message: &[u8], hash: Hash) -> Result<Vec<u8>, Error> {
     let certificate = signer.certificate();

@@ -30,6 +30,11 @@ pub const GOVERNOR_NEXT: Key = Key("governor-next");
 pub const STRANGER: Key = Key("stranger");
 
 impl Key {
+    /// What it is called, and its publisher in policies of tests.
+    pub fn name(self) -> &'static str {
+        self.0
+    }
+
     /// Its private key.
     pub fn private(self) -> String {
         format!("{CONFIGURATION}/{}/key.pem", self.0)

@@ -37,6 +37,7 @@ mod registry;
 mod runner;
 mod seal;
 mod sealed;
+mod signing;
 mod startup;
 mod sys;
 mod tests;

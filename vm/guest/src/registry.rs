@@ -41,6 +41,7 @@ pub const GROUPS: &[&Group] = &[
     &tests::loader::WITHOUT_TOKENS,
     &tests::token::GROUP,
     &tests::required::GROUP,
+    &tests::signedprograms::GROUP,
     &tests::policy::GROUP,
     &tests::forged::GROUP,
     &tests::change::GROUP,

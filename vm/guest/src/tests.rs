@@ -41,6 +41,7 @@ pub mod sealedpolicy;
 pub mod sealing;
 pub mod sign;
 pub mod signature;
+pub mod signedprograms;
 pub mod starved;
 pub mod status;
 pub mod storm;

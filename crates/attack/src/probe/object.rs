@@ -11,6 +11,7 @@ mod instruction;
 mod map;
 mod netlink;
 mod program;
+mod signature;
 mod socket;
 pub mod sockets;
 mod sys;
@@ -52,6 +53,9 @@ pub fn act<'a>(action: &str, rest: &'a [&'a str]) -> Option<Result<&'a [&'a str]
             Ok(rest)
         }
         "load" => load(rest),
+        "with-signature" | "without-signature" | "bind-maps" | "instructions-to" => {
+            sign(action, rest)
+        }
         "load-inner" => {
             let (call, rest) = optional_call(rest);
             let (words, call) = call.unzip();
@@ -189,6 +193,27 @@ fn load<'a>(rest: &'a [&'a str]) -> Result<&'a [&'a str], Misuse> {
     let result =
         program::load_kind(kind, target, call).map(|file| set_loaded(Loaded { file, kind }));
     tell(&join(&[Some("load"), Some(word), words]), result);
+    Ok(rest)
+}
+
+/// What is offered with programs, or what becomes of the next one's instructions.
+fn sign<'a>(action: &str, rest: &'a [&'a str]) -> Result<&'a [&'a str], Misuse> {
+    if action == "without-signature" {
+        tell(action, signature::withdraw());
+        return Ok(rest);
+    }
+    let (word, rest) = argument(action, rest)?;
+    let result = match word.split_once(':') {
+        Some((keyring, file)) if action == "with-signature" => {
+            signature::offer(super::number(keyring)?, file)
+        }
+        _ if action == "with-signature" => {
+            return Err(Misuse(format!("{word:?} is not RING:FILE")));
+        }
+        _ if action == "bind-maps" => signature::bind_maps(word),
+        _ => signature::want(word),
+    };
+    tell(&format!("{action} {word}"), result);
     Ok(rest)
 }
 

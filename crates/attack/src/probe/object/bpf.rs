@@ -34,7 +34,7 @@ pub const TOKEN_CREATE: u32 = 36;
 
 /// Bytes of attributes: more than any field in use needs. Kernels take zeros
 /// beyond what they know.
-pub const SIZE: usize = 160;
+pub const SIZE: usize = 168;
 
 /// `union bpf_attr`: zeros but for the fields that were set, each at its offset
 /// in bytes. What they point at lives as long as they do.

@@ -1,7 +1,5 @@
 //! BPF instructions, as many as the probe's programs need.
 
-use std::os::fd::{AsFd, AsRawFd};
-
 /// `struct bpf_insn`.
 #[derive(Clone, Copy)]
 pub struct Instruction {
@@ -54,12 +52,11 @@ pub const fn clear(to: u8, offset: i16) -> Instruction {
     instruction(0x7a, to, 0, offset, 0)
 }
 
-/// `to = address of the map's first value + offset`
-pub fn value_of(map: impl AsFd, to: u8, offset: i32) -> [Instruction; 2] {
-    const MAP_VALUE: u8 = 2;
-    let map = map.as_fd().as_raw_fd();
+/// `to = address of the first value of the program's first map + offset`
+pub fn value_of_first(to: u8, offset: i32) -> [Instruction; 2] {
+    const MAP_IDX_VALUE: u8 = 6;
     [
-        instruction(0x18, to, MAP_VALUE, 0, map),
+        instruction(0x18, to, MAP_IDX_VALUE, 0, 0),
         instruction(0, 0, 0, 0, offset),
     ]
 }

@@ -107,6 +107,12 @@ pub fn array(value: u32) -> io::Result<OwnedFd> {
     make(shape("array", 2, 4, value, 1))
 }
 
+/// The same, for the program alone whose instructions have this SHA-256.
+pub fn exclusive_array(value: u32, program: &[u8; 32]) -> io::Result<OwnedFd> {
+    let attributes = Attributes::new().input(80, program).word(88, 32);
+    make_with(shape("array", 2, 4, value, 1), attributes)
+}
+
 /// Makes a map.
 pub fn make(shape: Shape) -> io::Result<OwnedFd> {
     make_with(shape, Attributes::new())

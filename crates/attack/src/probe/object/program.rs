@@ -6,9 +6,10 @@ use super::instruction::{
     FRAME, Instruction, add, bytes, call_helper, call_kernel, call_own, clear, copy, exit, load,
     set,
 };
+use super::signature;
 use super::token::Offer;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 
 /// A type of program as it is attached in one way.
 pub struct Kind {
@@ -252,6 +253,20 @@ pub fn load_kind(kind: &Kind, target: Option<&str>, call: Option<Call<'_>>) -> i
 /// Loads these instructions as a program of that kind. What the verifier has to
 /// say is on standard error.
 pub fn load_body(kind: &Kind, target: Option<&str>, code: &[Instruction]) -> io::Result<OwnedFd> {
+    load_with(kind, target, code, None)
+}
+
+/// The same of instructions that name this map by its place among the descriptors
+/// that come with them: the first.
+pub fn load_with(
+    kind: &Kind,
+    target: Option<&str>,
+    code: &[Instruction],
+    map: Option<&OwnedFd>,
+) -> io::Result<OwnedFd> {
+    if signature::written(code, &[])? {
+        return Ok(std::fs::File::open("/dev/null")?.into());
+    }
     let target = match &kind.target {
         Some(known) => {
             let name = format!("{}{}", known.prefix, target.unwrap_or(known.default));
@@ -263,7 +278,17 @@ pub fn load_body(kind: &Kind, target: Option<&str>, code: &[Instruction]) -> io:
     let mut log = vec![0; 1 << 16];
     let size = log.len() as u32;
     let offer = Offer::now()?;
-    let attributes = Attributes::new()
+    let signed = signature::Offer::now()?;
+    let maps = map.map(|map| map.as_raw_fd().to_ne_bytes());
+    let attributes = signed.with(Attributes::new());
+    let attributes = match &maps {
+        Some(maps) if signature::user_of_maps()?.is_some() => {
+            attributes.input(120, maps).word(148, 1)
+        }
+        Some(maps) => attributes.input(120, maps),
+        None => attributes,
+    };
+    let attributes = attributes
         .word(0, kind.program)
         .word(4, code.len() as u32)
         .input(8, &instructions)
