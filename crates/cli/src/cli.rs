@@ -3,6 +3,7 @@
 
 mod objects;
 mod policy;
+mod program;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -11,6 +12,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use objects::*;
 pub use policy::*;
+pub use program::*;
 
 /// Where `verify` looks for certificates unless told otherwise.
 pub const CERTIFICATE_DIRECTORY: &str = "/etc/bpftrust/certificates";
@@ -62,6 +64,8 @@ pub enum Verb {
     Events(EventsArgs),
     /// Show BPF objects and whose they are, or take their pins away
     Objects(ObjectsArgs),
+    /// Sign BPF programs for kernels that verify them, and load such
+    Program(ProgramArgs),
     /// Execute a signed loader that has no privileges, under a BPF token
     Run(RunArgs),
     /// Try on a test machine whether what bpftrust promises holds

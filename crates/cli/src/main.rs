@@ -50,6 +50,7 @@ fn run(verb: &Verb) -> anyhow::Result<Outcome> {
         Verb::Status(args) => verbs::status::run(args),
         Verb::Events(args) => verbs::events::run(args),
         Verb::Objects(args) => verbs::objects::run(args),
+        Verb::Program(args) => verbs::program::run(args),
         Verb::Run(args) => verbs::run::run(args),
         Verb::Attack(args) => verbs::attack::run(args),
         Verb::Generate(args) => verbs::generate::run(args),

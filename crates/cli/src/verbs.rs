@@ -13,6 +13,7 @@ pub mod keygen;
 pub mod objects;
 pub mod permit;
 pub mod policy;
+pub mod program;
 pub mod release;
 pub mod run;
 pub mod sign;

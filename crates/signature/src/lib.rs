@@ -34,7 +34,7 @@ pub use order::{Nonce, Order, ParseNonceError, SignedOrder};
 pub use signed_data::{Scheme, SignedData};
 pub use signer::{PemSigner, Signer, sign, sign_order, sign_program};
 pub use statement::{Kind, Statement};
-pub use verify::{Reason, Refusal, Verified, import, verify};
+pub use verify::{Reason, Refusal, Verified, import, verify, verify_program};
 
 /// Holds a passphrase and erases it from memory when it is dropped.
 pub use zeroize::Zeroizing;

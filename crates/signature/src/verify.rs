@@ -109,6 +109,29 @@ pub fn import(pkcs7: Vec<u8>, certificates: &[Certificate]) -> Result<FileSignat
     Ok(FileSignature::bare(key, pkcs7))
 }
 
+/// Did the key of `certificate` sign a BPF program, of which the kernel has `message`
+/// (see [`sign_program`](crate::sign_program))?
+///
+/// # Errors
+/// Why not.
+pub fn verify_program(
+    pkcs7: &[u8],
+    message: &[u8],
+    certificate: &Certificate,
+) -> Result<(), Refusal> {
+    let signed = SignedData::parse(pkcs7)?;
+    if !certificate.is_named_by(&signed) {
+        return Err(Refusal::OtherCertificate {
+            named: signed.serial(),
+            known: certificate.serial(),
+        });
+    }
+    match certificate.has_signed(message, &signed) {
+        true => Ok(()),
+        false => Err(Refusal::Wrong),
+    }
+}
+
 /// Did the key of one of `certificates` sign a file with this digest?
 ///
 /// Dates of certificates play no part, as in the kernel: see
