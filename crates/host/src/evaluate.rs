@@ -86,7 +86,7 @@ fn kernel(facts: &Facts) -> Vec<Row> {
         row(
             "program-signatures",
             program_signatures(facts),
-            "no second proof of what a signed loader loads",
+            "who must load signed programs ('signed-programs') loads none at all",
         ),
     ]
 }

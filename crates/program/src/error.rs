@@ -52,7 +52,7 @@ pub enum Error {
     #[error("it has no form for this kernel, {0}")]
     NoForm(Generation),
     /// A call of `bpf()` failed.
-    #[error("{doing}: {source}")]
+    #[error("{doing}")]
     Call {
         /// What was being done.
         doing: &'static str,
@@ -60,7 +60,7 @@ pub enum Error {
         source: io::Error,
     },
     /// A pin could not be made.
-    #[error("pinning {path}: {source}")]
+    #[error("pinning {path}")]
     Pin {
         /// Where.
         path: String,

@@ -58,6 +58,9 @@ fn require_license(object: &[u8]) -> Result<()> {
 }
 
 fn generate_one(object: &[u8], generation: Generation) -> Result<Content> {
+    /// libbpf has one place to say things to.
+    static ALONE: Mutex<()> = Mutex::new(());
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let before = set_print(Some((PrintLevel::Warn, |_, line| {
         SAID.lock()
             .unwrap_or_else(PoisonError::into_inner)

@@ -53,35 +53,61 @@ fn answer(result: c_int) -> io::Result<c_int> {
     }
 }
 
+/// `bpf()` itself, of a command that returns a descriptor: libbpf would first try out
+/// what the kernel can do, by loading programs that nobody signed.
+///
 /// # Safety
-/// `fd` is new and nobody else's, or an error.
-unsafe fn own(fd: c_int) -> io::Result<OwnedFd> {
-    let fd = answer(fd)?;
-    // SAFETY: the caller says so.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+/// `attributes` are those of the command, and what they point at is there.
+unsafe fn open<T>(command: raw::bpf_cmd, attributes: &T) -> io::Result<OwnedFd> {
+    // SAFETY: as many bytes as are said; the kernel writes none of them here.
+    let fd = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            command,
+            ptr::from_ref(attributes),
+            size_of::<T>(),
+        )
+    };
+    match c_int::try_from(fd) {
+        // SAFETY: the kernel has just made it.
+        Ok(fd @ 0..) => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
+
+/// `union bpf_attr` as far as `BPF_MAP_CREATE` needs it.
+#[repr(C)]
+#[derive(Default)]
+struct MapCreate {
+    map_type: u32,
+    key_size: u32,
+    value_size: u32,
+    max_entries: u32,
+    between: [u32; 3],
+    map_name: [u8; 16],
+    rest: [u32; 9],
+    excl_prog_hash: u64,
+    excl_prog_hash_size: u32,
+    padding: u32,
+}
+
+const _: () = assert!(std::mem::offset_of!(MapCreate, excl_prog_hash) == 80);
 
 /// The map of a loader: an array with this one value, for the program alone whose
 /// instructions have that SHA-256, frozen.
 pub(crate) fn metadata_map(value: &[u8], program: &[u8; 32]) -> io::Result<OwnedFd> {
-    let options = raw::bpf_map_create_opts {
-        sz: size_of::<raw::bpf_map_create_opts>() as raw::size_t,
-        excl_prog_hash: program.as_ptr().cast(),
+    let attributes = MapCreate {
+        map_type: raw::BPF_MAP_TYPE_ARRAY,
+        key_size: 4,
+        value_size: u32::try_from(value.len()).map_err(io::Error::other)?,
+        max_entries: 1,
+        map_name: *b"__loader.map\0\0\0\0",
+        excl_prog_hash: program.as_ptr().addr() as u64,
         excl_prog_hash_size: 32,
         ..Default::default()
     };
-    let size = u32::try_from(value.len()).map_err(io::Error::other)?;
-    // SAFETY: what the options point at is borrowed; the descriptor is new.
-    let map = unsafe {
-        own(raw::bpf_map_create(
-            raw::BPF_MAP_TYPE_ARRAY,
-            c"__loader.map".as_ptr(),
-            4,
-            size,
-            1,
-            &raw const options,
-        ))
-    }?;
+    // SAFETY: its one address is of as many bytes as it says.
+    let map = unsafe { open(raw::BPF_MAP_CREATE, &attributes) }?;
     let fd = map.as_raw_fd();
     let key = 0_u32;
     // SAFETY: key and value have the sizes that the map was made with.
@@ -149,7 +175,7 @@ pub(crate) fn load(
     const LICENSE: &CStr = c"Dual BSD/GPL";
     const SLEEPABLE: u32 = 1 << 4;
     let maps = [map.as_raw_fd()];
-    let mut attributes = ProgLoad {
+    let attributes = ProgLoad {
         prog_type: raw::BPF_PROG_TYPE_SYSCALL,
         insn_cnt: u32::try_from(loader.len() / 8).map_err(io::Error::other)?,
         insns: loader.as_ptr().addr() as u64,
@@ -163,35 +189,20 @@ pub(crate) fn load(
         keyring_id: keyring,
         ..Default::default()
     };
-    // SAFETY: the kernel reads what the addresses are of, all of which outlives the
-    // call, and within the lengths beside them.
-    let fd = unsafe {
-        libc::syscall(
-            libc::SYS_bpf,
-            raw::BPF_PROG_LOAD,
-            &raw mut attributes,
-            size_of::<ProgLoad>(),
-        )
-    };
-    match c_int::try_from(fd) {
-        // SAFETY: the kernel has just made it.
-        Ok(fd @ 0..) => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
-        _ => Err(io::Error::last_os_error()),
-    }
+    // SAFETY: the kernel reads what the addresses are of, within the lengths beside them.
+    unsafe { open(raw::BPF_PROG_LOAD, &attributes) }
 }
 
 /// Runs a loader on this context, which it writes to.
 pub(crate) fn run(loader: &OwnedFd, context: &mut [u8]) -> io::Result<()> {
     let mut options = raw::bpf_test_run_opts {
         sz: size_of::<raw::bpf_test_run_opts>() as raw::size_t,
-        ctx_in: context.as_ptr().cast(),
+        // The kernel writes it back to where it was (net/bpf/test_run.c,
+        // bpf_prog_test_run_syscall).
+        ctx_in: context.as_mut_ptr().cast(),
         ctx_size_in: u32::try_from(context.len()).map_err(io::Error::other)?,
-        ctx_out: ptr::null_mut(),
         ..Default::default()
     };
-    // The kernel writes the context back to where it was (net/bpf/test_run.c,
-    // bpf_prog_test_run_syscall).
-    options.ctx_in = context.as_mut_ptr().cast();
     // SAFETY: as many bytes as are said, borrowed to be written to.
     answer(unsafe { raw::bpf_prog_test_run_opts(loader.as_raw_fd(), &raw mut options) })?;
     answer(options.retval.cast_signed()).map(drop)

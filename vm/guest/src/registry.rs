@@ -42,6 +42,7 @@ pub const GROUPS: &[&Group] = &[
     &tests::token::GROUP,
     &tests::required::GROUP,
     &tests::signedprograms::GROUP,
+    &tests::skeleton::GROUP,
     &tests::policy::GROUP,
     &tests::forged::GROUP,
     &tests::change::GROUP,

@@ -33,7 +33,8 @@ pub fn is_verified_here() -> Result<bool> {
     can("program-signature")
 }
 
-fn can(capability: &str) -> Result<bool> {
+/// Does the table of kernels say that this one can do that?
+pub fn can(capability: &str) -> Result<bool> {
     let release = rustix::system::uname();
     let release = release.release().to_string_lossy();
     let kernel = kernels::of_release(&release).context("a kernel that no table has")?;

@@ -42,6 +42,7 @@ pub mod sealing;
 pub mod sign;
 pub mod signature;
 pub mod signedprograms;
+pub mod skeleton;
 pub mod starved;
 pub mod status;
 pub mod storm;

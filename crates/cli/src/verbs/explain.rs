@@ -6,8 +6,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, anyhow, ensure};
 use bpftrust_guard::{Denial, Entitlement, Keys, Libraries, Policy, Publisher, Signed, Vocabulary};
+use bpftrust_host::{KernelTypes, ProgramSignatures, Root};
 use bpftrust_signature::{
-    Certificate, FileSignature, Grant, KeyHint, Kind, Reason, Refusal, Rights, Statement, verify,
+    Certificate, FileSignature, Grant, KeyHint, Kind, Reason, Refusal, Requirements, Rights,
+    Statement, verify,
 };
 use bpftrust_verity::Digest;
 use serde_json::{Map, Value, json};
@@ -239,6 +241,16 @@ fn require_loader(statement: Option<&Statement>, publisher: &Publisher) -> Resul
     }
 }
 
+/// May it load only programs that the running kernel has verified, and does that verify
+/// none? Where that can't be told nothing is said of it; `bpftrust check` does.
+fn loads_none_here(entitlement: &Entitlement) -> bool {
+    entitlement.requires.contains(Requirements::SIGNED_PROGRAMS)
+        && matches!(
+            KernelTypes::probe(&Root::host()),
+            Ok(Some(types)) if types.signatures == ProgramSignatures::None
+        )
+}
+
 impl Answer {
     fn text(&self, path: &Path) -> String {
         let path = escaped(path);
@@ -271,6 +283,13 @@ impl Answer {
                 text.push_str(&format!("  {:<10} {rule}\n", "libraries"));
                 for what in require(entitlement.requires) {
                     text.push_str(&format!("  {:<10} {what}\n", "require"));
+                }
+                if loads_none_here(entitlement) {
+                    text.push_str(&format!(
+                        "  {:<10} no programs at all: this kernel verifies no signatures of \
+                         programs (Linux 6.18 is the first)\n",
+                        "here"
+                    ));
                 }
             }
         }
@@ -335,6 +354,12 @@ impl Answer {
                 put("basis", json!(self.basis()));
                 put("libraries", json!(self.libraries.name()));
                 put("require", json!(require(entitlement.requires)));
+                if entitlement.requires.contains(Requirements::SIGNED_PROGRAMS) {
+                    put(
+                        "verifies_programs_here",
+                        json!(!loads_none_here(entitlement)),
+                    );
+                }
                 for (key, rights) in [
                     ("rights", &entitlement.rights),
                     ("cut_by_publisher", &entitlement.cut_by_publisher),

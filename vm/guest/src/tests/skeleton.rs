@@ -1,0 +1,241 @@
+//! Objects that `program sign` made light skeletons of, and loaders that load them.
+
+use crate::fixture::{self, ACME, GLOBEX, Key};
+use crate::guest::{Guest, text};
+use crate::owner::{WORKER, expect_answer, expect_denied, objects};
+use crate::policy::apply;
+use crate::process::Output;
+use crate::registry::{Group, RunsOn};
+use crate::signing::{REQUIRE, can, is_verified_here, policy, setup, tied};
+use crate::test;
+use anyhow::{Result, ensure};
+use bpftrust_program::{Generation, Package};
+use serde_json::Value;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Of kernels that verify signatures of programs.
+const VERIFIED: &[&str] = &["program-signature"];
+
+pub const GROUP: Group = Group {
+    name: "skeleton",
+    runs_on: RunsOn::Supported,
+    setup: Some(setup),
+    teardown: Some(fixture::release),
+    tests: &[
+        test!(what_was_signed_is_loaded_and_pinned),
+        test!(the_form_of_another_kernel_does_not_verify).needs(VERIFIED),
+        test!(what_was_changed_does_not_load).needs(VERIFIED),
+        test!(a_ceiling_reaches_what_is_inside).needs(VERIFIED),
+        test!(nobody_loads_it_by_a_key_outside_the_policy).needs(VERIFIED),
+        test!(inspect_says_who_takes_it_and_who_signed_it),
+        test!(explain_and_check_say_whether_programs_are_verified),
+    ],
+};
+
+/// The object that is signed (`bpf/sample.bpf.c`).
+const OBJECT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/sample.bpf.o"));
+
+/// That object, signed by `key`.
+fn signed(guest: &Guest, key: Key, options: &[&str]) -> Result<PathBuf> {
+    let object = guest.write("sample.bpf.o", OBJECT)?;
+    let out = guest.path(&format!("{}.signed", key.name()));
+    let (private, certificate) = (key.private(), key.certificate());
+    let words = ["bpftrust", "program", "sign", "--key", &private];
+    let more = [
+        "--certificate",
+        &certificate,
+        "-o",
+        text(&out)?,
+        text(&object)?,
+    ];
+    guest
+        .run(&[&words[..], &more, options].concat())?
+        .success()?;
+    Ok(out)
+}
+
+/// bpftrust itself, as a loader that may load signed programs alone.
+fn loader(guest: &Guest) -> Result<PathBuf> {
+    let path = guest.path("loader");
+    if path.exists() {
+        fs::remove_file(&path)?;
+    }
+    let copy = guest.copy("/usr/bin/bpftrust", "loader")?;
+    let grant = WORKER.of("agent", 2) + REQUIRE;
+    fixture::sign_with_grant(guest, ACME, &copy, &grant)?;
+    Ok(copy)
+}
+
+fn load(guest: &Guest, file: &Path, options: &[&str]) -> Result<Output> {
+    let loader = loader(guest)?;
+    let words = [text(&loader)?, "program", "load", text(file)?];
+    guest.run(&[&words[..], options].concat())
+}
+
+/// Requires that it is not loaded, and that the error says this.
+fn expect_failure(guest: &Guest, file: &Path, wanted: &str) -> Result<()> {
+    let output = load(guest, file, &[])?;
+    ensure!(
+        output.status == 2 && output.stderr.contains(wanted),
+        "{wanted}: {output}"
+    );
+    Ok(())
+}
+
+fn what_was_signed_is_loaded_and_pinned(guest: &mut Guest) -> Result<()> {
+    let file = signed(guest, ACME, &[])?;
+    if !is_verified_here()? {
+        return expect_failure(guest, &file, "verifies no signatures of programs");
+    }
+    let pins = Path::new("/sys/fs/bpf/sample");
+    let options = ["--pin", text(pins)?];
+    let said = load(guest, &file, &options)?.success()?;
+    ensure!(said.contains("2 programs and 3 maps loaded"), "{said}");
+    let mut names: Vec<_> = fs::read_dir(pins)?
+        .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+        .collect::<Result<_>>()?;
+    names.sort();
+    let wanted = [
+        "map_seen",
+        "map_signed_bss",
+        "map_signed_rodata",
+        "on_test",
+        "pass",
+    ];
+    ensure!(names == wanted, "{names:?}");
+    let all = objects(guest)?;
+    let pass = all.iter().find(|object| object["name"] == "pass");
+    ensure!(
+        pass.is_some_and(|object| object["owner"]["loader"] == "agent"),
+        "{all:#?}"
+    );
+    // Who may use signed programs alone uses these: they count as signed.
+    let tied = tied(guest, "tied")?;
+    let pin = |name: &str| pins.join(name).display().to_string();
+    expect_answer(&tied, &format!("obj-get {} test-run", pin("pass")), "ok")?;
+    let again = load(guest, &file, &options)?;
+    ensure!(
+        again.status == 2 && again.stderr.contains("File exists"),
+        "{again}"
+    );
+    for name in wanted {
+        expect_answer(&tied, &format!("unpin {}", pin(name)), "ok")?;
+    }
+    Ok(())
+}
+
+/// What is signed differs, so neither passes for the other.
+fn the_form_of_another_kernel_does_not_verify(guest: &mut Guest) -> Result<()> {
+    let (here, other) = match can("signed-maps")? {
+        true => (Generation::Linux73, Generation::Linux618),
+        false => (Generation::Linux618, Generation::Linux73),
+    };
+    let alone = signed(guest, ACME, &["--for", other.name()])?;
+    expect_failure(guest, &alone, "has no form for this kernel")?;
+    // Called what it is not.
+    let mut package = Package::parse(&fs::read(&alone)?)?;
+    package.content.loaders[0].0 = here;
+    let renamed = guest.write("renamed", package.to_bytes()?)?;
+    expect_failure(guest, &renamed, "loading the loader: Key was rejected")
+}
+
+fn what_was_changed_does_not_load(guest: &mut Guest) -> Result<()> {
+    let bytes = fs::read(signed(guest, ACME, &[])?)?;
+    let untouched = Package::parse(&bytes)?;
+    let mut package = untouched.clone();
+    // The last instruction of a program that is in it: its end stays an end.
+    let last = package.content.metadata.len() - 1;
+    package.content.metadata[last] ^= 1;
+    let changed = guest.write("metadata", package.to_bytes()?)?;
+    // Before 7.3 it is the loader that finds out.
+    let wanted = match can("signed-maps")? {
+        true => "loading the loader: Key was rejected",
+        false => "running the loader: Invalid argument",
+    };
+    expect_failure(guest, &changed, wanted)?;
+    let mut package = untouched;
+    for (_, loader) in &mut package.content.loaders {
+        // r6 = r1 becomes r7 = r1.
+        loader[1] ^= 1;
+    }
+    let changed = guest.write("loader-changed", package.to_bytes()?)?;
+    expect_failure(guest, &changed, "loading the loader: Key was rejected")
+}
+
+fn a_ceiling_reaches_what_is_inside(guest: &mut Guest) -> Result<()> {
+    let file = signed(guest, GLOBEX, &[])?;
+    load(guest, &file, &[])?.success()?;
+    let ceiling = "[publisher.globex.ceiling]\nprograms = [\"syscall\", \"tracing\"]\n";
+    apply(guest, &policy(ceiling))?;
+    let mark = fixture::Events::mark(guest)?;
+    let result = expect_failure(guest, &file, "running the loader: Operation not permitted");
+    apply(guest, &policy(""))?;
+    result?;
+    let about = [
+        ("reason", "not-granted"),
+        ("object", "program"),
+        ("name", "xdp"),
+    ];
+    mark.expect(guest, &about).map(drop)
+}
+
+fn nobody_loads_it_by_a_key_outside_the_policy(guest: &mut Guest) -> Result<()> {
+    let file = signed(guest, fixture::STRANGER, &[])?;
+    expect_failure(guest, &file, "is none of the policy's")?;
+    // Its own keyring, which the kernel would take.
+    let loader = loader(guest)?;
+    let der = crate::signing::der(guest, fixture::STRANGER, "stranger.der")?;
+    let line = format!(
+        "add-key -3:{} exec {} program load --keyring -3 {}",
+        der.display(),
+        loader.display(),
+        file.display()
+    );
+    let mark = fixture::Events::mark(guest)?;
+    let output = fixture::probe(Path::new(fixture::UNSIGNED), &fixture::words(&line))?;
+    ensure!(output.status == 2, "{output}");
+    let about = [("reason", "unsigned-program"), ("command", "prog-load")];
+    mark.expect(guest, &about).map(drop)
+}
+
+fn inspect_says_who_takes_it_and_who_signed_it(guest: &mut Guest) -> Result<()> {
+    let file = signed(guest, ACME, &[])?;
+    let ask = |key: Key| -> Result<(i32, Value)> {
+        let certificate = key.certificate();
+        let words = ["bpftrust", "program", "inspect", "--json", "--certificate"];
+        let output = guest.run(&[&words[..], &[&certificate, text(&file)?]].concat())?;
+        Ok((output.status, serde_json::from_str(&output.stdout)?))
+    };
+    let (status, found) = ask(ACME)?;
+    ensure!(status == 0, "{found:#}");
+    for (form, kernel) in ["6.18", "7.3"].iter().enumerate() {
+        let form = &found["forms"][form];
+        ensure!(
+            form["kernel"] == *kernel && form["verified"] == true && form["overrides"] == 0,
+            "{found:#}"
+        );
+    }
+    let (status, found) = ask(GLOBEX)?;
+    ensure!(
+        status == 1 && found["forms"][0]["verified"] == false,
+        "{found:#}"
+    );
+    Ok(())
+}
+
+fn explain_and_check_say_whether_programs_are_verified(guest: &mut Guest) -> Result<()> {
+    let verified = is_verified_here()?;
+    let tied = tied(guest, "tied")?;
+    let said = guest
+        .run(&["bpftrust", "explain", text(&tied)?])?
+        .success()?;
+    ensure!(said.contains("no programs at all") != verified, "{said}");
+    let said = guest.run(&["bpftrust", "check", "--json"])?.stdout;
+    let said: Value = serde_json::from_str(&said)?;
+    let rows = said["rows"].as_array().cloned().unwrap_or_default();
+    let row = rows.iter().find(|row| row["id"] == "program-signatures");
+    let state = if verified { "present" } else { "absent" };
+    ensure!(row.is_some_and(|row| row["state"] == state), "{said:#}");
+    expect_denied(guest, &tied, "load xdp", "unsigned-program", &[])
+}
