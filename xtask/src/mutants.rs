@@ -8,6 +8,7 @@ mod libraries;
 mod orders;
 mod owners;
 mod policies;
+mod programs;
 mod rights;
 mod rules;
 mod seal;
@@ -146,6 +147,7 @@ fn mutants() -> Result<Vec<Mutant>> {
         .chain(rights::RULES)
         .chain(policies::RULES)
         .chain(owners::RULES)
+        .chain(programs::RULES)
         .chain(tokens::RULES)
         .chain(seal::RULES)
         .chain(orders::RULES)

@@ -9,6 +9,7 @@ mod input;
 mod object;
 mod policy;
 mod process;
+mod program;
 mod signature;
 mod token;
 
@@ -20,6 +21,7 @@ const PARTS: &[&[Attack]] = &[
     process::ATTACKS,
     object::ATTACKS,
     token::ATTACKS,
+    program::ATTACKS,
     policy::ATTACKS,
     input::ATTACKS,
 ];

@@ -50,8 +50,8 @@ pub struct Untried {
 /// By the numbers of the project's list.
 pub const UNTRIED: &[Untried] = &[
     Untried {
-        number: "23, 24",
-        what: "scripts and programs that a trusted loader is given",
+        number: "23",
+        what: "scripts that a trusted loader is given",
         why: "bpftrust does not check them: what a generic loader loads is its own",
     },
     Untried {

@@ -31,6 +31,8 @@ const ALL: &str = "commands = \"all\"\nprograms = \"all\"\nattaches = \"all\"\nm
                    abilities = [\"children\", \"delegate\"]\n";
 const TIED: &str = "commands = \"all\"\nprograms = \"all\"\nattaches = \"all\"\nmaps = \"all\"\n\
                     abilities = [\"children\", \"delegate\"]\nrequire = \"token\"\n";
+const VERIFYING: &str = "commands = \"all\"\nprograms = \"signed\"\nattaches = \"all\"\n\
+                         maps = \"all\"\n";
 const DELEGATING: &str = "commands = [\"map_create\", \"token_create\"]\nmaps = [\"hash\"]\n\
                           abilities = [\"children\", \"delegate\"]\n";
 const NARROW: &str = "commands = [\"map_create\", \"prog_load\", \"prog_get_next_id\"]\n\
@@ -46,6 +48,8 @@ const SIGNED: &[(&str, &str, &str)] = &[
     ("delegating", "acme", DELEGATING),
     // Must use a token.
     ("tied", "acme", TIED),
+    // May load signed programs alone.
+    ("verifying", "acme", VERIFYING),
     ("refused", "acme", ALL),
     ("formers", "former", ALL),
     ("strangers", "stranger", ALL),

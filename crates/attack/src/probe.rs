@@ -63,6 +63,10 @@
 //!                        verified by that keyring; `-` for none, and a keyring
 //! bind-maps SHA256       maps of programs are for the one alone whose instructions
 //!                        have that hash, frozen, and signed with it
+//! run-loader DIR:MAPS:PROGRAMS
+//!                        runs a light skeleton whose caller has other content for
+//!                        each map; says the first word in the map before the last,
+//!                        and how many entries it has
 //! instructions-to FILE   the next program is written there and not loaded
 //! link-create ATTACH     attaches what was loaded last: types as libbpf calls
 //! prog-attach ATTACH     them, to the own cgroup, `lo` or an event

@@ -12,6 +12,7 @@ mod map;
 mod netlink;
 mod program;
 mod signature;
+mod skeleton;
 mod socket;
 pub mod sockets;
 mod sys;
@@ -53,6 +54,7 @@ pub fn act<'a>(action: &str, rest: &'a [&'a str]) -> Option<Result<&'a [&'a str]
             Ok(rest)
         }
         "load" => load(rest),
+        "run-loader" => run_loader(rest),
         "with-signature" | "without-signature" | "bind-maps" | "instructions-to" => {
             sign(action, rest)
         }
@@ -193,6 +195,15 @@ fn load<'a>(rest: &'a [&'a str]) -> Result<&'a [&'a str], Misuse> {
     let result =
         program::load_kind(kind, target, call).map(|file| set_loaded(Loaded { file, kind }));
     tell(&join(&[Some("load"), Some(word), words]), result);
+    Ok(rest)
+}
+
+fn run_loader<'a>(rest: &'a [&'a str]) -> Result<&'a [&'a str], Misuse> {
+    let (word, rest) = argument("run-loader", rest)?;
+    match skeleton::run(word) {
+        Ok((value, entries)) => say(&format!("run-loader: {value} in {entries}")),
+        Err(error) => tell("run-loader", Err(error)),
+    }
     Ok(rest)
 }
 

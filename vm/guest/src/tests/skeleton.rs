@@ -6,9 +6,9 @@ use crate::owner::{WORKER, expect_answer, expect_denied, objects};
 use crate::policy::apply;
 use crate::process::Output;
 use crate::registry::{Group, RunsOn};
-use crate::signing::{REQUIRE, can, is_verified_here, policy, setup, tied};
+use crate::signing::{REQUIRE, can, is_verified_here, policy, ring, setup, tied, with_signature};
 use crate::test;
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use bpftrust_program::{Generation, Package};
 use serde_json::Value;
 use std::fs;
@@ -26,6 +26,7 @@ pub const GROUP: Group = Group {
         test!(what_was_signed_is_loaded_and_pinned),
         test!(the_form_of_another_kernel_does_not_verify).needs(VERIFIED),
         test!(what_was_changed_does_not_load).needs(VERIFIED),
+        test!(its_caller_chooses_no_content).needs(VERIFIED),
         test!(a_ceiling_reaches_what_is_inside).needs(VERIFIED),
         test!(nobody_loads_it_by_a_key_outside_the_policy).needs(VERIFIED),
         test!(inspect_says_who_takes_it_and_who_signed_it),
@@ -161,6 +162,35 @@ fn what_was_changed_does_not_load(guest: &mut Guest) -> Result<()> {
     }
     let changed = guest.write("loader-changed", package.to_bytes()?)?;
     expect_failure(guest, &changed, "loading the loader: Key was rejected")
+}
+
+/// It asks its caller for nothing that was signed, whatever he offers.
+fn its_caller_chooses_no_content(guest: &mut Guest) -> Result<()> {
+    let package = Package::parse(&fs::read(signed(guest, ACME, &[])?)?)?;
+    let generation = match can("signed-maps")? {
+        true => Generation::Linux73,
+        false => Generation::Linux618,
+    };
+    let form = package
+        .form(generation)
+        .context("no form for this kernel")?;
+    let loader = guest.write("loader", form.loader)?;
+    guest.write("metadata", &package.content.metadata)?;
+    let signature = guest.write("signature", form.signature)?;
+    let said = guest.run(&["sha256sum", text(&loader)?])?.success()?;
+    let hash = said.split_whitespace().next().context("no hash")?;
+    let tied = tied(guest, "tied")?;
+    let parts = format!("{}:3:2", text(&guest.path(""))?.trim_end_matches('/'));
+    let action = with_signature(
+        ring(guest, ACME)?,
+        &signature,
+        &format!("run-loader {parts}"),
+    );
+    let line = format!("bind-maps {hash} {action}");
+    let said = fixture::probe(&tied, &fixture::words(&line))?.success()?;
+    // `limit` of the object is 7, and `.rodata` has one entry.
+    ensure!(said.ends_with("run-loader: 7 in 1\n"), "{said}");
+    Ok(())
 }
 
 fn a_ceiling_reaches_what_is_inside(guest: &mut Guest) -> Result<()> {

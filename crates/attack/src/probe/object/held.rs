@@ -180,12 +180,26 @@ fn map_named(name: &str) -> io::Result<OwnedFd> {
 
 /// The first element of an array of words.
 fn lookup(object: &OwnedFd) -> io::Result<()> {
+    first_word(object).map(drop)
+}
+
+/// The same, and what it is.
+pub fn first_word(object: &OwnedFd) -> io::Result<u32> {
     let mut value = [0; 8];
     let mut attributes = Attributes::new()
         .file(0, object)
         .input(8, &[0; 4])
         .output(16, &mut value);
-    bpf::call(bpf::MAP_LOOKUP_ELEM, &mut attributes).map(drop)
+    bpf::call(bpf::MAP_LOOKUP_ELEM, &mut attributes)?;
+    let [a, b, c, d, ..] = value;
+    Ok(u32::from_ne_bytes([a, b, c, d]))
+}
+
+/// How many entries a map may have, which are behind its type, number and sizes.
+pub fn entries(object: &OwnedFd) -> io::Result<u32> {
+    let info = info(object)?;
+    let [a, b, c, d] = [16, 17, 18, 19].map(|at| info[at]);
+    Ok(u32::from_ne_bytes([a, b, c, d]))
 }
 
 /// The first element of an array of words becomes 0.

@@ -82,6 +82,18 @@ pub const fn exit() -> Instruction {
     instruction(0x95, 0, 0, 0, 0)
 }
 
+/// Instructions as the kernel reads them.
+pub fn parse(bytes: &[u8]) -> Vec<Instruction> {
+    bytes
+        .chunks_exact(size_of::<Instruction>())
+        .map(|each| {
+            let offset = i16::from_ne_bytes([each[2], each[3]]);
+            let immediate = i32::from_ne_bytes([each[4], each[5], each[6], each[7]]);
+            instruction(each[0], each[1] & 15, each[1] >> 4, offset, immediate)
+        })
+        .collect()
+}
+
 /// As the kernel reads them.
 pub fn bytes(instructions: &[Instruction]) -> Vec<u8> {
     instructions
