@@ -1,6 +1,6 @@
 //! The file that `program sign` writes: an ELF object of BPF whose sections hold what
-//! is signed and the signatures, so that `readelf`, `objcopy` and `bpftool` of any
-//! system show and take out what is in it.
+//! is signed and the signatures, so that `readelf` and `llvm-objcopy` show and
+//! take out what is in it.
 //!
 //! | section | content |
 //! |---|---|

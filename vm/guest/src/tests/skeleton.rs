@@ -263,7 +263,7 @@ fn explain_and_check_say_whether_programs_are_verified(guest: &mut Guest) -> Res
     ensure!(said.contains("no programs at all") != verified, "{said}");
     let said = guest.run(&["bpftrust", "check", "--json"])?.stdout;
     let said: Value = serde_json::from_str(&said)?;
-    let rows = said["rows"].as_array().cloned().unwrap_or_default();
+    let rows = said.as_array().cloned().unwrap_or_default();
     let row = rows.iter().find(|row| row["id"] == "program-signatures");
     let state = if verified { "present" } else { "absent" };
     ensure!(row.is_some_and(|row| row["state"] == state), "{said:#}");
