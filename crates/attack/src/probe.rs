@@ -61,8 +61,9 @@
 //! with-signature RING:FILE, without-signature
 //!                        offers a signature with each program from now on, to be
 //!                        verified by that keyring; `-` for none, and a keyring
-//! bind-maps SHA256       maps of programs are for the one alone whose instructions
-//!                        have that hash, frozen, and signed with it
+//! exclusive-maps SHA256, bind-maps SHA256
+//!                        maps of programs are for the one alone whose instructions
+//!                        have that hash, and frozen; bind-maps: signed with it
 //! run-loader DIR:MAPS:PROGRAMS
 //!                        runs a light skeleton whose caller has other content for
 //!                        each map; says the first word in the map before the last,

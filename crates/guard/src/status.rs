@@ -160,6 +160,9 @@ pub struct Object {
     pub publisher: Option<Name>,
     /// and the name that he gave it.
     pub loader: Option<Name>,
+    /// The key that a program counts as signed by, where it had to be: the kernel
+    /// verified it, or a program that it verified loaded it.
+    pub signer: Option<KeyHint>,
 }
 
 impl Status {
@@ -359,6 +362,7 @@ impl Object {
             pid: (raw.pid != 0).then_some(raw.pid),
             publisher: Name::from_bytes(&raw.publisher),
             loader: Name::from_bytes(&raw.loader),
+            signer: abi::key_hint(raw.signer),
         })
     }
 }

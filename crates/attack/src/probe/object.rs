@@ -55,9 +55,8 @@ pub fn act<'a>(action: &str, rest: &'a [&'a str]) -> Option<Result<&'a [&'a str]
         }
         "load" => load(rest),
         "run-loader" => run_loader(rest),
-        "with-signature" | "without-signature" | "bind-maps" | "instructions-to" => {
-            sign(action, rest)
-        }
+        "with-signature" | "without-signature" | "bind-maps" | "exclusive-maps"
+        | "instructions-to" => sign(action, rest),
         "load-inner" => {
             let (call, rest) = optional_call(rest);
             let (words, call) = call.unzip();
@@ -221,7 +220,8 @@ fn sign<'a>(action: &str, rest: &'a [&'a str]) -> Result<&'a [&'a str], Misuse> 
         _ if action == "with-signature" => {
             return Err(Misuse(format!("{word:?} is not RING:FILE")));
         }
-        _ if action == "bind-maps" => signature::bind_maps(word),
+        _ if action == "bind-maps" => signature::bind_maps(word, true),
+        _ if action == "exclusive-maps" => signature::bind_maps(word, false),
         _ => signature::want(word),
     };
     tell(&format!("{action} {word}"), result);

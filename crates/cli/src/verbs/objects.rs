@@ -51,6 +51,7 @@ fn as_json(object: &Object) -> Value {
         "type": object.type_name,
         "name": escape_bytes(&object.label),
         "pid": object.pid,
+        "signed_by": object.signer.map(|key| key.to_string()),
         "owner": object.pid.map(|_| json!({
             "publisher": object.publisher.as_ref().map(Name::as_str),
             "loader": object.loader.as_ref().map(Name::as_str),
@@ -75,6 +76,9 @@ fn line(object: &Object) -> String {
     .expect("writing to a string");
     if let Some(pid) = object.pid {
         write!(line, "  made by process {pid}").expect("writing to a string");
+    }
+    if let Some(key) = object.signer {
+        write!(line, ", signed by key {key}").expect("writing to a string");
     }
     line.push('\n');
     line

@@ -6,7 +6,9 @@ use crate::owner::{WORKER, expect_answer, expect_denied, objects};
 use crate::policy::apply;
 use crate::process::Output;
 use crate::registry::{Group, RunsOn};
-use crate::signing::{REQUIRE, can, is_verified_here, policy, ring, setup, tied, with_signature};
+use crate::signing::{
+    REQUIRE, can, hint, is_verified_here, policy, ring, setup, tied, with_signature,
+};
 use crate::test;
 use anyhow::{Context, Result, ensure};
 use bpftrust_program::{Generation, Package};
@@ -105,10 +107,13 @@ fn what_was_signed_is_loaded_and_pinned(guest: &mut Guest) -> Result<()> {
         "pass",
     ];
     ensure!(names == wanted, "{names:?}");
+    let key = hint(guest, ACME)?;
     let all = objects(guest)?;
     let pass = all.iter().find(|object| object["name"] == "pass");
     ensure!(
-        pass.is_some_and(|object| object["owner"]["loader"] == "agent"),
+        pass.is_some_and(|object| {
+            object["owner"]["loader"] == "agent" && object["signed_by"] == key.as_str()
+        }),
         "{all:#?}"
     );
     // Who may use signed programs alone uses these: they count as signed.
@@ -167,9 +172,9 @@ fn what_was_changed_does_not_load(guest: &mut Guest) -> Result<()> {
 /// It asks its caller for nothing that was signed, whatever he offers.
 fn its_caller_chooses_no_content(guest: &mut Guest) -> Result<()> {
     let package = Package::parse(&fs::read(signed(guest, ACME, &[])?)?)?;
-    let generation = match can("signed-maps")? {
-        true => Generation::Linux73,
-        false => Generation::Linux618,
+    let (generation, bind) = match can("signed-maps")? {
+        true => (Generation::Linux73, "bind-maps"),
+        false => (Generation::Linux618, "exclusive-maps"),
     };
     let form = package
         .form(generation)
@@ -186,7 +191,7 @@ fn its_caller_chooses_no_content(guest: &mut Guest) -> Result<()> {
         &signature,
         &format!("run-loader {parts}"),
     );
-    let line = format!("bind-maps {hash} {action}");
+    let line = format!("{bind} {hash} {action}");
     let said = fixture::probe(&tied, &fixture::words(&line))?.success()?;
     // `limit` of the object is 7, and `.rodata` has one entry.
     ensure!(said.ends_with("run-loader: 7 in 1\n"), "{said}");

@@ -282,9 +282,7 @@ pub fn load_with(
     let maps = map.map(|map| map.as_raw_fd().to_ne_bytes());
     let attributes = signed.with(Attributes::new());
     let attributes = match &maps {
-        Some(maps) if signature::user_of_maps()?.is_some() => {
-            attributes.input(120, maps).word(148, 1)
-        }
+        Some(maps) if signature::covers_maps()? => attributes.input(120, maps).word(148, 1),
         Some(maps) => attributes.input(120, maps),
         None => attributes,
     };

@@ -8,7 +8,8 @@ use std::sync::Mutex;
 
 /// What is offered from now on: the keyring that is named, and the signature.
 static OFFERED: Mutex<Option<(i32, Vec<u8>)>> = Mutex::new(None);
-static BOUND: Mutex<Option<[u8; 32]>> = Mutex::new(None);
+/// Which program maps are for, and whether they are signed with it.
+static BOUND: Mutex<Option<([u8; 32], bool)>> = Mutex::new(None);
 /// Where the next program's instructions go, instead of being loaded.
 static WANTED: Mutex<Option<String>> = Mutex::new(None);
 
@@ -48,21 +49,26 @@ pub fn written(code: &[Instruction], map: &[u8]) -> io::Result<bool> {
 }
 
 /// The maps of programs from now on are for the one alone whose instructions have
-/// this SHA-256, frozen, and signed with it, as 7.3 has it.
-pub fn bind_maps(hash: &str) -> io::Result<()> {
+/// this SHA-256, and frozen; `signed`: its signature covers them, as 7.3 has it.
+pub fn bind_maps(hash: &str, signed: bool) -> io::Result<()> {
     let bad = || io::Error::other("no SHA-256");
     let mut bytes = [0; 32];
     for (byte, at) in bytes.iter_mut().zip((0..64).step_by(2)) {
         let digits = hash.get(at..at + 2).ok_or_else(bad)?;
         *byte = u8::from_str_radix(digits, 16).map_err(|_| bad())?;
     }
-    *lock(&BOUND)? = Some(bytes);
+    *lock(&BOUND)? = Some((bytes, signed));
     Ok(())
 }
 
 /// The program that maps are for, if they are for one.
 pub fn user_of_maps() -> io::Result<Option<[u8; 32]>> {
-    Ok(*lock(&BOUND)?)
+    Ok(lock(&BOUND)?.map(|(program, _)| program))
+}
+
+/// Are maps signed with their program?
+pub fn covers_maps() -> io::Result<bool> {
+    Ok(lock(&BOUND)?.is_some_and(|(_, signed)| signed))
 }
 
 /// The signature that is offered, to be named in the attributes of a load.
