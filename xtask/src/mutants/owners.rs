@@ -160,8 +160,8 @@ pub const RULES: &[Rule] = &[
     (
         "what is open at exec is not looked at",
         "exec.h",
-        "\tif (!scan.found.kind)\n",
-        "\tif (1)\n",
+        "\tif (!scan.found.kind &&\n",
+        "\tif (1 || !scan.found.kind &&\n",
         "owner::who_is_executed_with_anothers_descriptor_has_no_trust",
     ),
     (
