@@ -13,6 +13,9 @@
 #define ATTR_LINK 0	   /* of LINK_UPDATE, LINK_DETACH, ITER_CREATE, OBJ_GET_INFO_BY_FD */
 #define ATTR_PINNED 8	   /* of OBJ_PIN */
 #define ATTR_RUN 0	   /* of PROG_TEST_RUN */
+#define ATTR_LINKED 0	   /* program of LINK_CREATE, */
+#define ATTR_ATTACHED 4	   /* of PROG_ATTACH, */
+#define ATTR_TRACING 8	   /* of RAW_TRACEPOINT_OPEN */
 
 /* No attach type is asked for. */
 #define ATTACHES_NOTHING (~0U)

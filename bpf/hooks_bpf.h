@@ -83,6 +83,7 @@ int BPF_PROG(bt_bpf, int command)
 		return 0;
 	standing = entitled_current();
 	ask(&decision, &standing, BT_OBJECT_COMMAND, command);
+	heed_signer(&decision, &standing, command, argument(ctx, 1));
 	attach = attach_of(command, argument(ctx, 1));
 	if (attach != ATTACHES_NOTHING && !is_freplace(&standing.rights, command, attach))
 		ask(&decision, &standing, BT_OBJECT_ATTACH, attach);

@@ -145,6 +145,13 @@ static __always_inline bool is_verified(struct bpf_prog *prog, const struct sign
 	       serial == (signing->keyring < SYSTEM_RINGS ? 0 : signing->keyring);
 }
 
+/* May @signer's programs be @image's? As his libraries; narrows @rights. */
+static __always_inline u8 admit_program(struct bt_image *image, u64 signer,
+					struct bt_rights *rights)
+{
+	return signer ? admit_library(image, signer, rights) : BT_REASON_UNSIGNED_PROGRAM;
+}
+
 /*
  * Narrows @standing's rights to what who signed @prog may give, where it must be
  * signed: the right of a program is its loader's and its signer's. Returns the hint
@@ -166,8 +173,7 @@ static __always_inline u64 require_signature(struct decision *decision, struct s
 		signer = signing->signer;
 	if (signing)
 		signing->signer = 0;
-	decision->reason = signer ? admit_library(standing->image, signer, &standing->rights)
-				  : BT_REASON_UNSIGNED_PROGRAM;
+	decision->reason = admit_program(standing->image, signer, &standing->rights);
 	if (decision->reason != BT_REASON_NONE) {
 		decision->object = BT_OBJECT_PROGRAM;
 		decision->number = BPF_CORE_READ(prog, type);
@@ -182,6 +188,53 @@ static __always_inline void record_signer(u64 address, u64 signer)
 
 	if (owned)
 		__builtin_memcpy(owned->signer, &signer, sizeof(owned->signer));
+}
+
+/* Does this call attach a program? Then @fd is its descriptor. */
+static __always_inline bool attaches_program(u32 command, u64 attr, u32 *fd)
+{
+	u32 at;
+
+	switch (command) {
+	case BT_COMMAND_LINK_CREATE:
+		at = ATTR_LINKED;
+		break;
+	case BT_COMMAND_PROG_ATTACH:
+		at = ATTR_ATTACHED;
+		break;
+	case BT_COMMAND_RAW_TRACEPOINT_OPEN:
+		at = ATTR_TRACING;
+		break;
+	default:
+		return false;
+	}
+	return !bpf_probe_read_kernel(fd, sizeof(*fd), (void *)(attr + at));
+}
+
+/*
+ * A program is about to be attached: narrows @standing's rights to what who signed it
+ * may give. For a struct_ops map's link no program is named.
+ */
+static __always_inline void heed_signer(struct decision *decision, struct standing *standing,
+					u32 command, u64 attr)
+{
+	struct object program;
+	u64 signer;
+	u32 fd;
+
+	if (decision->reason != BT_REASON_NONE || !standing->image ||
+	    !(standing->required & BT_REQUIRE_SIGNED_PROGRAMS) ||
+	    !attaches_program(command, attr, &fd))
+		return;
+	object_of_file(file_of_current(fd), &program);
+	if (program.kind != BT_OBJECT_PROGRAM)
+		return;
+	signer = signer_of(program.address);
+	decision->reason = admit_program(standing->image, signer, &standing->rights);
+	if (decision->reason != BT_REASON_NONE) {
+		decision->object = BT_OBJECT_PROGRAM;
+		decision->number = program.type;
+	}
 }
 
 /*
@@ -212,8 +265,7 @@ static __always_inline void ask_about_run(struct decision *decision,
 		return;
 	signer = signer_of(program.address);
 	__builtin_memcpy(&rights, &standing->rights, sizeof(rights));
-	decision->reason = signer ? admit_library(standing->image, signer, &rights)
-				  : BT_REASON_UNSIGNED_PROGRAM;
+	decision->reason = admit_program(standing->image, signer, &rights);
 	if (decision->reason == BT_REASON_NONE) {
 		signing->runner = signer;
 		return;

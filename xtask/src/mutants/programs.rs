@@ -34,15 +34,22 @@ pub const RULES: &[Rule] = &[
     (
         "who signed a program does not limit it",
         "signed.h",
-        "signer ? admit_library(standing->image, signer, &standing->rights)",
-        "signer ? BT_REASON_NONE",
+        "signing->signer = 0;\n\tdecision->reason = admit_program(standing->image, signer, &standing->rights);",
+        "signing->signer = 0;\n\tdecision->reason = signer ? BT_REASON_NONE : BT_REASON_UNSIGNED_PROGRAM;",
         "signedprograms::who_signed_it_limits_it",
+    ),
+    (
+        "who signed a program does not limit what it is attached to",
+        "hooks_bpf.h",
+        "\theed_signer(&decision, &standing, command, argument(ctx, 1));\n",
+        "",
+        "signedprograms::who_signed_it_limits_what_it_is_attached_to",
     ),
     (
         "a refused key's programs run",
         "signed.h",
-        "signer ? admit_library(standing->image, signer, &rights)",
-        "signer ? BT_REASON_NONE",
+        "admit_program(standing->image, signer, &rights);",
+        "signer ? BT_REASON_NONE : BT_REASON_UNSIGNED_PROGRAM;",
         "signedprograms::a_key_that_is_refused_later_runs_nothing",
     ),
     (

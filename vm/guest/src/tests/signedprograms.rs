@@ -31,6 +31,7 @@ pub const GROUP: Group = Group {
         test!(type_and_target_are_the_grants).needs(VERIFIED),
         test!(what_a_signed_program_loads_counts_as_signed).needs(VERIFIED),
         test!(who_signed_it_limits_it).needs(VERIFIED),
+        test!(who_signed_it_limits_what_it_is_attached_to).needs(VERIFIED),
         test!(a_refused_key_signs_nothing).needs(VERIFIED),
         test!(a_key_that_is_refused_later_runs_nothing).needs(VERIFIED),
         test!(unsigned_ones_of_the_same_owner_are_out_of_reach),
@@ -219,6 +220,29 @@ fn who_signed_it_limits_it(guest: &mut Guest) -> Result<()> {
         apply(guest, &format!("{restricted}loaders = [\"other\"]\n"))?;
         let action = offered(guest, GLOBEX, "load socket_filter")?;
         expect_denied(guest, &tied, &action, "not-granted", &LOADED)
+    };
+    let result = limited();
+    apply(guest, &policy(""))?;
+    result
+}
+
+/// Also where it is attached by its own loader, whose attach types are more.
+fn who_signed_it_limits_what_it_is_attached_to(guest: &mut Guest) -> Result<()> {
+    let tied = tied(guest, "tied")?;
+    let attach = "link-create cgroup_inet_ingress";
+    let action =
+        |key| Ok::<_, anyhow::Error>(offered(guest, key, "load cgroup_skb")? + " " + attach);
+    expect_answer(&tied, &action(GLOBEX)?, "ok")?;
+    let ceiling = "[publisher.globex.ceiling]\nattaches = [\"xdp\"]\n";
+    apply(guest, &policy(ceiling))?;
+    let limited = || -> Result<()> {
+        expect_answer(&tied, &action(ACME)?, "ok")?;
+        let about = [
+            ("command", "link-create"),
+            ("object", "attach"),
+            ("name", "cgroup_inet_ingress"),
+        ];
+        expect_denied(guest, &tied, &action(GLOBEX)?, "not-granted", &about)
     };
     let result = limited();
     apply(guest, &policy(""))?;
