@@ -62,10 +62,15 @@ ask_about_objects(struct decision *decision, const struct standing *standing, u3
 SEC("lsm.s/bpf")
 int BPF_PROG(bt_signature, int command)
 {
+	struct signing *signing;
 	struct standing standing;
 
 	if (command != BT_COMMAND_PROG_LOAD || !armed())
 		return 0;
+	/* What a load left that came to nothing. */
+	signing = signing_of_current(0);
+	if (signing)
+		signing->signer = 0;
 	standing = known_current();
 	if (is_trusted(&standing) && (standing.required & BT_REQUIRE_SIGNED_PROGRAMS))
 		look_at_signature(argument(ctx, 1));

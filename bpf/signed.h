@@ -125,7 +125,6 @@ static __always_inline void look_at_signature(u64 attr)
 	signing = signing_of_current(BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (!signing || !guard)
 		return;
-	signing->signer = 0;
 	if (!BPF_CORE_READ(offered, signature))
 		return;
 	signing->keyring = BPF_CORE_READ(offered, keyring_id);
@@ -245,12 +244,14 @@ static __always_inline void heed_signer(struct decision *decision, struct standi
 static __always_inline void ask_about_run(struct decision *decision,
 					  const struct standing *standing, u64 attr)
 {
-	struct signing *signing;
+	struct signing *signing = signing_of_current(0);
 	struct bt_rights rights;
 	struct object program;
 	u64 signer;
 	u32 fd;
 
+	if (signing)
+		signing->runner = 0;
 	if (decision->reason != BT_REASON_NONE || !standing->image ||
 	    !(standing->required & BT_REQUIRE_SIGNED_PROGRAMS))
 		return;
@@ -259,7 +260,6 @@ static __always_inline void ask_about_run(struct decision *decision,
 		decision->reason = BT_REASON_RESOURCES;
 		return;
 	}
-	signing->runner = 0;
 	object_of_file(file_of_current(fd), &program);
 	if (program.kind != BT_OBJECT_PROGRAM || program.type != BPF_PROG_TYPE_SYSCALL)
 		return;
