@@ -29,10 +29,10 @@ pub struct Apt {
 }
 
 impl Apt {
-    /// Sets up the private state for `suites`; reads the lists of packages if
+    /// Sets up the private state `name` for `suites`; reads the lists of packages if
     /// what was read is old, of other suites or nothing, or if `refresh`.
-    pub fn open(cache: &Cache, suites: &[&str], refresh: bool) -> Result<Self> {
-        let dir = cache.path("apt");
+    pub fn open(cache: &Cache, name: &str, suites: &[&str], refresh: bool) -> Result<Self> {
+        let dir = cache.path(name);
         let apt = Self {
             config: dir.join("apt.conf"),
             dir,
@@ -220,8 +220,9 @@ fn sources(mirror: &Mirror, keyring: &str, suites: &[&str]) -> String {
             "deb [signed-by={keyring}] {} {suite} main\n",
             mirror.archive
         );
-        // Backports have no suite of their own for security fixes.
-        if let (Some(security), false) = (&mirror.security, suite.contains('-')) {
+        // Backports and sid have no suite of their own for security fixes.
+        let has_security = *suite != "sid" && !suite.contains('-');
+        if let (Some(security), true) = (&mirror.security, has_security) {
             sources += &format!("deb [signed-by={keyring}] {security} {suite}-security main\n");
         }
     }
@@ -261,12 +262,13 @@ mod tests {
             archive: "http://a/".into(),
             security: Some("http://s/".into()),
         };
-        let text = sources(&mirror, "/keys", &["trixie", "trixie-backports"]);
+        let text = sources(&mirror, "/keys", &["trixie", "trixie-backports", "sid"]);
         assert_eq!(
             text,
             "deb [signed-by=/keys] http://a/ trixie main\n\
              deb [signed-by=/keys] http://s/ trixie-security main\n\
-             deb [signed-by=/keys] http://a/ trixie-backports main\n"
+             deb [signed-by=/keys] http://a/ trixie-backports main\n\
+             deb [signed-by=/keys] http://a/ sid main\n"
         );
     }
 }

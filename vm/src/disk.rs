@@ -10,10 +10,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// The suite of the guest's packages.
-pub const SUITE: &str = "trixie";
-
-/// The guest's packages; what they depend on comes with them.
+/// The packages of every guest; what they depend on comes with them.
 pub const PACKAGES: &[&str] = &[
     "attr",
     "base-files",

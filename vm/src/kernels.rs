@@ -84,9 +84,9 @@ pub fn of_release(release: &str) -> Option<&'static Kernel> {
     })
 }
 
-/// The suites of every kernel and of the guest's packages, each once.
+/// The suites of every kernel and of the bare guest's packages, each once.
 pub fn suites() -> Vec<&'static str> {
-    let mut suites = vec![crate::disk::SUITE];
+    let mut suites = vec![crate::system::BARE.suite];
     for kernel in KERNELS {
         if !suites.contains(&kernel.suite) {
             suites.push(kernel.suite);

@@ -6,6 +6,7 @@
 //! second run needs no network.
 //!
 //! - [`kernels`]: which kernels, and what each cannot do
+//! - [`system`]: what is on the disk, and who is PID 1
 //! - [`apt`]: packages, from the mirror that this machine already uses
 //! - [`disk`], [`initramfs`], [`cpio`], [`modules`]: what the guest boots from
 //! - [`machine`]: one boot, from job to outcome
@@ -26,4 +27,5 @@ pub mod prepare;
 pub mod protocol;
 pub mod qemu;
 pub mod suite;
+pub mod system;
 pub mod tool;

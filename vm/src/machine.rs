@@ -5,6 +5,7 @@ use crate::initramfs::{self, Extra};
 use crate::log;
 use crate::protocol::{Item, Job, Record, Splitter};
 use crate::qemu::{self, Accelerator};
+use crate::system::System;
 use anyhow::{Context, Result, bail};
 use std::fs;
 use std::io::Read;
@@ -21,9 +22,11 @@ const BOOT_TIMEOUT: Duration = Duration::from_secs(120);
 pub struct Run<'a> {
     /// What it boots from.
     pub boot: &'a Boot,
+    /// What that holds.
+    pub system: &'a System,
     /// What executes it.
     pub accelerator: Accelerator,
-    /// The `bpftrust-guest` binary, which becomes PID 1.
+    /// The `bpftrust-guest` binary, which becomes PID 1, or hands on to it.
     pub harness: &'a Path,
     /// The program to run as root and its arguments.
     pub command: Vec<String>,
@@ -68,6 +71,7 @@ impl Run<'_> {
         let job = Job {
             nonce: nonce()?,
             reports: self.reports,
+            init: self.system.init.map(str::to_owned),
             command: self.command.clone(),
         };
         initramfs::make(

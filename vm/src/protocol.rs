@@ -8,6 +8,8 @@ use anyhow::{Context, Result, bail};
 
 /// Where the job lies in the initramfs.
 pub const JOB_PATH: &str = "job";
+/// Where it lies for who serves it under another PID 1; its directory is a tmpfs.
+pub const SERVED_JOB_PATH: &str = "/run/bpftrust-job";
 /// The directory of the initramfs that is copied over the guest's disk.
 pub const FILES_DIR: &str = "files";
 /// The guest's end of the channel.
@@ -26,6 +28,8 @@ pub struct Job {
     pub nonce: String,
     /// Whether the command reports too; it learns the nonce by its environment.
     pub reports: bool,
+    /// What becomes PID 1; none if the harness stays.
+    pub init: Option<String>,
     /// The program to run as root and its arguments.
     pub command: Vec<String>,
 }
@@ -34,6 +38,9 @@ impl Job {
     /// The job as a file.
     pub fn to_text(&self) -> String {
         let mut text = format!("nonce {}\nreports {}\n", self.nonce, self.reports);
+        if let Some(init) = &self.init {
+            text += &format!("init {}\n", escape(init));
+        }
         for word in &self.command {
             text += &format!("word {}\n", escape(word));
         }
@@ -45,12 +52,14 @@ impl Job {
         let mut job = Self {
             nonce: String::new(),
             reports: false,
+            init: None,
             command: Vec::new(),
         };
         for line in text.lines() {
             match line.split_once(' ') {
                 Some(("nonce", nonce)) => job.nonce = nonce.to_owned(),
                 Some(("reports", reports)) => job.reports = reports == "true",
+                Some(("init", init)) => job.init = Some(unescape(init)),
                 Some(("word", word)) => job.command.push(unescape(word)),
                 _ => bail!("the job has a line that is not understood: {line:?}"),
             }
@@ -260,6 +269,7 @@ mod tests {
         let job = Job {
             nonce: "abc".into(),
             reports: true,
+            init: Some("/sbin/init".into()),
             command: vec!["/bin/sh".into(), "-c".into(), "a\\nb\n\tc \\".into()],
         };
         assert_eq!(Job::parse(&job.to_text()).unwrap(), job);

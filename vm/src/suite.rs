@@ -3,6 +3,7 @@
 use crate::kernels::Kernel;
 use crate::machine::{Event, Run};
 use crate::protocol::{Outcome, Record};
+use crate::system::System;
 use crate::tool;
 use anyhow::{Context, Result};
 use std::fmt::Write;
@@ -27,8 +28,8 @@ pub struct TestResult {
 /// What all tests on one kernel came to.
 #[derive(Debug)]
 pub struct Report {
-    /// The kernel's series.
-    pub series: &'static str,
+    /// The kernel's series, and the system if it is not the bare one.
+    pub machine: String,
     /// One result for each test that was selected, and at most one more, for
     /// the machine itself.
     pub results: Vec<TestResult>,
@@ -47,12 +48,17 @@ pub struct Tally {
     pub left_out: usize,
 }
 
-/// The names of the tests that `filters` select on `kernel`. The harness knows
-/// them, so it is asked, here on the host.
-pub fn list(harness: &Path, kernel: &Kernel, filters: &[String]) -> Result<Vec<String>> {
+/// The names of the tests that `filters` select on `kernel` in `system`. The harness
+/// knows them, so it is asked, here on the host.
+pub fn list(
+    harness: &Path,
+    kernel: &Kernel,
+    system: &System,
+    filters: &[String],
+) -> Result<Vec<String>> {
     let mut command = Command::new(harness);
     command
-        .args(["list", "--kernel", kernel.series])
+        .args(["list", kernel.series, system.name])
         .args(filters);
     let names = tool::text(&mut command).context("cannot list the guest tests")?;
     Ok(names.lines().map(str::to_owned).collect())
@@ -96,16 +102,21 @@ pub fn run(
         ));
     }
     Ok(Report {
-        series: kernel.series,
+        machine: machine(kernel, run.system),
         results: complete(expected, results, trouble),
         boot_time: ended.boot_time,
     })
 }
 
-/// The report on a kernel whose guest could not even be started.
-pub fn not_run(kernel: &Kernel, expected: &[String], why: String) -> Report {
+/// What a guest is called in reports.
+pub fn machine(kernel: &Kernel, system: &System) -> String {
+    format!("{}{}", kernel.series, system.suffix())
+}
+
+/// The report on a guest that could not even be started.
+pub fn not_run(kernel: &Kernel, system: &System, expected: &[String], why: String) -> Report {
     Report {
-        series: kernel.series,
+        machine: machine(kernel, system),
         results: complete(expected, Vec::new(), Some(why)),
         boot_time: None,
     }
@@ -201,7 +212,12 @@ pub fn summary(reports: &[Report]) -> String {
             None => "never came to its tests".to_owned(),
         };
         // Writing to a string cannot fail.
-        let _ = writeln!(text, "Linux {}: {} ({boot})", report.series, report.tally());
+        let _ = writeln!(
+            text,
+            "Linux {}: {} ({boot})",
+            report.machine,
+            report.tally()
+        );
         for result in &report.results {
             let word = match result.outcome {
                 Outcome::Passed => continue,
@@ -266,7 +282,7 @@ mod tests {
     #[test]
     fn the_summary_says_what_failed_and_why() {
         let report = Report {
-            series: "6.12",
+            machine: "6.12".into(),
             results: vec![
                 result("a::good", Outcome::Passed, ""),
                 result("a::bad", Outcome::Failed, "one\ntwo"),

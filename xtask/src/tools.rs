@@ -9,8 +9,9 @@ use anyhow::{Context, Result, bail, ensure};
 use bpftrust_vm::initramfs::Extra;
 use bpftrust_vm::kernels::{KERNELS, Kernel};
 use bpftrust_vm::machine::Event;
-use bpftrust_vm::prepare::prepare_with;
+use bpftrust_vm::prepare::prepare;
 use bpftrust_vm::suite;
+use bpftrust_vm::system::{BARE, System};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,7 +19,11 @@ use std::process::{Command, ExitCode};
 
 /// What the guests of other chores lack. LLVM comes with it: 60 MB more to download,
 /// 270 MB more on the disk.
-const MORE: &[&str] = &["bpftrace"];
+const SYSTEM: System = System {
+    name: "bpftrace",
+    more: &["bpftrace"],
+    ..BARE
+};
 
 const DOCUMENT: &str = "docs/token-tools.md";
 
@@ -111,10 +116,10 @@ fn examine_on(
     kernel: &Kernel,
     path: &Path,
 ) -> Result<()> {
-    let boot = prepare_with(kernel, false, MORE)?;
+    let boot = prepare(kernel, &SYSTEM, false)?;
     let mut command = vec![suite::HARNESS.to_owned(), "tools".to_owned()];
     command.extend(arguments.filters.iter().cloned());
-    let run = payload.run(&boot, command, vm::TIMEOUT)?;
+    let run = payload.run(&boot, &SYSTEM, command, vm::TIMEOUT)?;
     let mut said = Vec::new();
     let mut found = Value::Null;
     let before = if arguments.filters.is_empty() {

@@ -10,6 +10,7 @@ use bpftrust_vm::prepare::prepare;
 use bpftrust_vm::protocol::Outcome;
 use bpftrust_vm::qemu::Accelerator;
 use bpftrust_vm::suite::{self, Report, Tally};
+use bpftrust_vm::system::{self, BARE, SYSTEMS, System};
 use std::collections::VecDeque;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -41,6 +42,11 @@ pub struct Arguments {
     /// The kernel's series, such as 6.18; repeatable (all of them, if absent)
     #[arg(long, value_name = "SERIES")]
     pub kernel: Vec<String>,
+
+    /// What the guest is, with --exec: bare or systemd (bare, if absent); tests know
+    /// theirs
+    #[arg(long, value_name = "NAME", requires = "exec")]
+    pub system: Option<String>,
 
     /// List the tests instead of running them
     #[arg(long, conflicts_with = "exec")]
@@ -110,19 +116,20 @@ pub fn close(tally: Tally) -> ExitCode {
 
 fn list(arguments: &Arguments) -> Result<ExitCode> {
     let harness = workspace::build(&["bpftrust-guest"])?.join("bpftrust-guest");
-    for kernel in chosen(arguments)? {
-        for name in suite::list(&harness, kernel, &arguments.filters)? {
-            println!("{} {name}", kernel.series);
+    for (kernel, system) in machines(arguments)? {
+        for name in suite::list(&harness, kernel, system, &arguments.filters)? {
+            println!("{} {name}", suite::machine(kernel, system));
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
 fn exec(arguments: &Arguments, kernel: &'static Kernel, command: &str) -> Result<ExitCode> {
+    let system = system::find(arguments.system.as_deref().unwrap_or(BARE.name))?;
     let payload = Payload::build(arguments)?;
-    let boot = prepare(kernel, arguments.refresh)?;
+    let boot = prepare(kernel, system, arguments.refresh)?;
     let command = words(&["/bin/sh", "-c", command]);
-    let run = payload.run(&boot, command, arguments.timeout)?;
+    let run = payload.run(&boot, system, command, arguments.timeout)?;
     let mut stdout = std::io::stdout().lock();
     let ended = run.run(|event| {
         if let Event::Output(bytes) = event {
@@ -149,10 +156,10 @@ fn exec(arguments: &Arguments, kernel: &'static Kernel, command: &str) -> Result
 pub fn test(arguments: &Arguments) -> Result<Vec<Report>> {
     let payload = Payload::build(arguments)?;
     let mut waiting = VecDeque::new();
-    for kernel in chosen(arguments)? {
-        let names = suite::list(&payload.harness, kernel, &arguments.filters)?;
+    for (kernel, system) in machines(arguments)? {
+        let names = suite::list(&payload.harness, kernel, system, &arguments.filters)?;
         if !names.is_empty() {
-            waiting.push_back((kernel, names));
+            waiting.push_back((waiting.len(), kernel, system, names));
         }
     }
     if waiting.is_empty() {
@@ -168,11 +175,13 @@ pub fn test(arguments: &Arguments) -> Result<Vec<Report>> {
     };
     let work = || {
         let mut reports = Vec::new();
-        while let Some((kernel, names)) = next() {
-            // One kernel that cannot be tested takes nothing from the others.
-            let report = test_one(arguments, &payload, kernel, &names)
-                .unwrap_or_else(|error| suite::not_run(kernel, &names, format!("{error:#}")));
-            reports.push(report);
+        while let Some((place, kernel, system, names)) = next() {
+            // One guest that cannot be tested takes nothing from the others.
+            let report =
+                test_one(arguments, &payload, (kernel, system), &names).unwrap_or_else(|error| {
+                    suite::not_run(kernel, system, &names, format!("{error:#}"))
+                });
+            reports.push((place, report));
         }
         reports
     };
@@ -187,22 +196,23 @@ pub fn test(arguments: &Arguments) -> Result<Vec<Report>> {
         }
         Ok(())
     })?;
-    reports.sort_by_key(|report| KERNELS.iter().position(|k| k.series == report.series));
-    Ok(reports)
+    reports.sort_by_key(|(place, _)| *place);
+    Ok(reports.into_iter().map(|(_, report)| report).collect())
 }
 
 fn test_one(
     arguments: &Arguments,
     payload: &Payload,
-    kernel: &'static Kernel,
+    (kernel, system): (&'static Kernel, &'static System),
     names: &[String],
 ) -> Result<Report> {
-    let boot = prepare(kernel, arguments.refresh)?;
-    let mut command = words(&[suite::HARNESS, "test"]);
+    let boot = prepare(kernel, system, arguments.refresh)?;
+    let machine = suite::machine(kernel, system);
+    let mut command = words(&[suite::HARNESS, "test", system.name]);
     command.extend(arguments.filters.iter().cloned());
     let run = Run {
         reports: true,
-        ..payload.run(&boot, command, arguments.timeout)?
+        ..payload.run(&boot, system, command, arguments.timeout)?
     };
     suite::run(kernel, names, &run, |result, millis| {
         let word = match result.outcome {
@@ -211,8 +221,7 @@ fn test_one(
             Outcome::LeftOut => "left out",
         };
         println!(
-            "{:>5}  {word:<8}  {} ({}.{:03} s)",
-            kernel.series,
+            "{machine:>5}  {word:<8}  {} ({}.{:03} s)",
             result.name,
             millis / 1000,
             millis % 1000
@@ -228,6 +237,16 @@ pub fn chosen(arguments: &Arguments) -> Result<Vec<&'static Kernel>> {
     series.map(|series| kernels::find(series)).collect()
 }
 
+/// Every system on every chosen kernel.
+fn machines(arguments: &Arguments) -> Result<Vec<(&'static Kernel, &'static System)>> {
+    let kernels = chosen(arguments)?;
+    let of = |system: &&'static System| {
+        let system: &'static System = system;
+        kernels.iter().map(move |kernel| (*kernel, system))
+    };
+    Ok(SYSTEMS.iter().flat_map(of).collect())
+}
+
 /// What goes into a guest.
 pub struct Payload {
     harness: PathBuf,
@@ -237,9 +256,16 @@ pub struct Payload {
 impl Payload {
     /// A guest with all this that runs `command`, which reports nothing by itself, for
     /// so many seconds at most.
-    pub fn run<'a>(&'a self, boot: &'a Boot, command: Vec<String>, limit: u64) -> Result<Run<'a>> {
+    pub fn run<'a>(
+        &'a self,
+        boot: &'a Boot,
+        system: &'a System,
+        command: Vec<String>,
+        limit: u64,
+    ) -> Result<Run<'a>> {
         Ok(Run {
             boot,
+            system,
             accelerator: Accelerator::probe(boot)?,
             harness: &self.harness,
             command,

@@ -1,6 +1,7 @@
 //! The test machine, guest side: PID 1, and the tests that it runs.
 //!
 //! - [`pid1`]: from the initramfs to the job and to power off
+//! - [`handover`]: the same under systemd
 //! - [`registry`]: what a test and a group are, and all of them
 //! - [`runner`]: selects tests, runs each in a process of its own, reports
 //! - [`guest`], [`process`]: what tests are written with
@@ -28,6 +29,7 @@ mod envelope;
 mod fixture;
 mod grant;
 mod guest;
+mod handover;
 mod owner;
 mod pid1;
 mod policy;
@@ -46,13 +48,15 @@ mod tools;
 
 use anyhow::{Context, Result, bail};
 use bpftrust_vm::kernels::{self, Kernel};
+use bpftrust_vm::system::{self, System};
 use std::process::ExitCode;
 
 const USAGE: &str = "usage: bpftrust-guest COMMAND
-  list [--kernel SERIES] [FILTER...]   names of the tests that the filters select
-  test [FILTER...]                     run them, in a guest
+  list SERIES SYSTEM [FILTER...]       names of the tests that the filters select
+  test SYSTEM [FILTER...]              run them, in such a guest
   one NAME                             run one without its group's fixture
   startup                              time the start of a loader, in a guest
+  serve                                run the guest's job, as a service of its PID 1
   demo                                 tell the story of `make demo`, in a guest
   tools [FILTER...]                    run the tools of `cargo xtask tools`, in a guest
   setup GROUP | teardown GROUP         make or remove a group's fixture";
@@ -74,19 +78,23 @@ fn dispatch() -> Result<ExitCode> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words[..] {
-        ["list", "--kernel", series, ref filters @ ..] => list(kernels::find(series)?, filters),
-        ["list", ref filters @ ..] => list(this_kernel()?, filters),
-        ["test", ref filters @ ..] => runner::run(this_kernel()?, filters),
+        ["list", series, name, ref filters @ ..] => {
+            list(kernels::find(series)?, system::find(name)?, filters)
+        }
+        ["test", name, ref filters @ ..] => {
+            runner::run(this_kernel()?, system::find(name)?, filters)
+        }
         [part @ ("one" | "after" | "setup" | "teardown"), name] => runner::run_part(part, name),
         ["startup"] => startup::run(),
         ["demo"] => demo::run(),
+        ["serve"] => handover::serve(),
         ["tools", ref filters @ ..] => tools::run(filters),
         _ => bail!("{USAGE}"),
     }
 }
 
-fn list(kernel: &Kernel, filters: &[&str]) -> Result<ExitCode> {
-    for name in registry::select(kernel, filters).names() {
+fn list(kernel: &Kernel, system: &System, filters: &[&str]) -> Result<ExitCode> {
+    for name in registry::select(kernel, system, filters).names() {
         println!("{name}");
     }
     Ok(ExitCode::SUCCESS)

@@ -1,6 +1,7 @@
 //! PID 1 of a guest: finds the disk, mounts what a system has, runs one job,
-//! reports how it ended and powers off.
+//! reports how it ended and powers off; or leaves that to another PID 1.
 
+use crate::handover;
 use crate::runner::GO_ON;
 use anyhow::{Context, Result};
 use bpftrust_vm::initramfs::LOAD_ORDER;
@@ -59,7 +60,16 @@ fn boot_and_serve() -> Result<()> {
     let job = fs::read_to_string(format!("/{JOB_PATH}")).context("cannot read the job")?;
     let job = Job::parse(&job)?;
     switch_to_disk()?;
+    if let Some(init) = &job.init {
+        return handover::hand_over(init, &job);
+    }
     mount_all()?;
+    settle()?;
+    report(&job)
+}
+
+/// Runs the job and tells the host how it ended.
+pub fn report(job: &Job) -> Result<()> {
     let mut channel = fs::OpenOptions::new()
         .write(true)
         .open(CHANNEL)
@@ -70,7 +80,7 @@ fn boot_and_serve() -> Result<()> {
             .context("cannot report to the host")
     };
     tell(&mut channel, &Record::Started)?;
-    let status = match serve(&job, &mut channel) {
+    let status = match serve(job, &mut channel) {
         Ok(status) => status,
         Err(error) => {
             writeln!(channel, "bpftrust-guest: PID 1: {error:#}")?;
@@ -130,13 +140,18 @@ fn mount_all() -> Result<()> {
     for (kind, place, options) in MOUNTS {
         mount_one(kind, place, options)?;
     }
+    Ok(())
+}
+
+/// What an installed system has that the disk lacks.
+pub fn settle() -> Result<()> {
     rustix::system::sethostname(b"guest").context("cannot set the host's name")?;
     chown("/home/user", Some(1000), Some(1000)).context("cannot give /home/user to its user")?;
     fs::set_permissions("/root", fs::Permissions::from_mode(0o700))
         .context("cannot set the mode of /root")
 }
 
-fn mount_one(kind: &str, place: &str, options: &str) -> Result<()> {
+pub fn mount_one(kind: &str, place: &str, options: &str) -> Result<()> {
     // /dev/pts and the like are directories that only the mounted parent has.
     fs::create_dir_all(place).with_context(|| format!("cannot make {place}"))?;
     let options = std::ffi::CString::new(options)?;

@@ -4,6 +4,7 @@ use crate::guest::Guest;
 use crate::tests;
 use anyhow::Result;
 use bpftrust_vm::kernels::Kernel;
+use bpftrust_vm::system::{BARE, SYSTEMD, System};
 use std::time::Duration;
 
 /// Every group of tests, in the order in which they run.
@@ -74,7 +75,7 @@ pub type Run = fn(&mut Guest) -> Result<()>;
 pub struct Group {
     /// The first part of its tests' names.
     pub name: &'static str,
-    /// Which kernels it is for.
+    /// Which guests it is for.
     pub runs_on: RunsOn,
     /// Makes the fixture, before the group's first test.
     pub setup: Option<Run>,
@@ -85,7 +86,7 @@ pub struct Group {
     pub tests: &'static [Test],
 }
 
-/// Which kernels a group is for.
+/// Which guests a group is for; without more, those without systemd.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(
     dead_code,
@@ -98,6 +99,20 @@ pub enum RunsOn {
     Supported,
     /// Those that bpftrust must refuse.
     Unsupported,
+    /// Those that bpftrust supports, under systemd.
+    Systemd,
+}
+
+impl RunsOn {
+    fn is(self, kernel: &Kernel, system: &System) -> bool {
+        let (kernels, its) = match self {
+            Self::Every => (true, &BARE),
+            Self::Supported => (kernel.supported, &BARE),
+            Self::Unsupported => (!kernel.supported, &BARE),
+            Self::Systemd => (kernel.supported, &SYSTEMD),
+        };
+        kernels && its.name == system.name
+    }
 }
 
 /// One test.
@@ -184,16 +199,12 @@ pub struct SelectedTest {
     pub left_out: Option<&'static str>,
 }
 
-/// Selects the tests that are for `kernel` and whose name `GROUP::TEST`
+/// Selects the tests that are for `kernel` and `system` and whose name `GROUP::TEST`
 /// contains one of the filters, if there are any.
-pub fn select(kernel: &Kernel, filters: &[&str]) -> Selection {
+pub fn select(kernel: &Kernel, system: &System, filters: &[&str]) -> Selection {
     let groups = GROUPS
         .iter()
-        .filter(|group| match group.runs_on {
-            RunsOn::Every => true,
-            RunsOn::Supported => kernel.supported,
-            RunsOn::Unsupported => !kernel.supported,
-        })
+        .filter(|group| group.runs_on.is(kernel, system))
         .map(|group| SelectedGroup {
             group,
             tests: group
@@ -284,9 +295,9 @@ mod unit_tests {
     #[test]
     fn filters_select_by_part_of_the_name() {
         for kernel in KERNELS {
-            assert!(select(kernel, &["no such test"]).names().is_empty());
-            let all = select(kernel, &[]).names();
-            let machine = select(kernel, &["machine::"]).names();
+            assert!(select(kernel, &BARE, &["no such test"]).names().is_empty());
+            let all = select(kernel, &BARE, &[]).names();
+            let machine = select(kernel, &BARE, &["machine::"]).names();
             assert!(!machine.is_empty() && machine.len() <= all.len());
             assert!(machine.iter().all(|name| name.starts_with("machine::")));
         }

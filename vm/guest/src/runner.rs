@@ -9,6 +9,7 @@ use crate::registry::{self, Group, SelectedGroup, SelectedTest, TEARDOWN, full_n
 use anyhow::{Context, Result, anyhow, bail};
 use bpftrust_vm::kernels::Kernel;
 use bpftrust_vm::protocol::{NONCE_VARIABLE, Outcome, Record, SETUP_FAILED};
+use bpftrust_vm::system::System;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::PathBuf;
@@ -24,10 +25,10 @@ const SHOWN: usize = 6000;
 /// The cgroup that a part joins before anything else.
 const CGROUP_VARIABLE: &str = "BPFTRUST_TEST_CGROUP";
 
-/// Runs the tests of `kernel` that `filters` select; its status says whether
+/// Runs the tests of `kernel` and `system` that `filters` select; its status says whether
 /// none failed.
-pub fn run(kernel: &Kernel, filters: &[&str]) -> Result<ExitCode> {
-    let selection = registry::select(kernel, filters);
+pub fn run(kernel: &Kernel, system: &System, filters: &[&str]) -> Result<ExitCode> {
+    let selection = registry::select(kernel, system, filters);
     let mut killed = Killed::take()?;
     let mut reporter = Reporter::new(killed.as_ref().map_or(0, |killed| killed.failed));
     if killed.is_none() {

@@ -1,0 +1,67 @@
+//! A guest whose PID 1 is another: it gets a unit that serves the job.
+
+use crate::pid1;
+use anyhow::{Context, Result};
+use bpftrust_vm::protocol::{Job, SERVED_JOB_PATH};
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, ExitCode};
+
+/// Where systemd takes units from that are of this boot.
+const UNITS: &str = "/run/systemd/system";
+
+const UNIT: &str = "bpftrust-guest.service";
+
+/// The job, once the system is up; it ends the machine, however it ends itself.
+const CONTENT: &str = "\
+[Unit]
+Description=What this machine was started for
+Requires=basic.target
+SuccessAction=poweroff-immediate
+FailureAction=poweroff-immediate
+
+[Service]
+ExecStart=/usr/bin/bpftrust-guest serve
+StandardError=journal+console
+TimeoutStopSec=infinity
+";
+
+/// Makes `init` PID 1, on the disk. Returns if it can't.
+pub fn hand_over(init: &str, job: &Job) -> Result<()> {
+    // Its other file systems systemd mounts itself, but leaves what is mounted.
+    pid1::mount_one("tmpfs", "/run", "mode=755")?;
+    let mut file = fs::OpenOptions::new();
+    let mut file = file
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(SERVED_JOB_PATH)
+        .with_context(|| format!("cannot make {SERVED_JOB_PATH}"))?;
+    file.write_all(job.to_text().as_bytes())
+        .context("cannot pass the job")?;
+    let units = Path::new(UNITS);
+    fs::create_dir_all(units).with_context(|| format!("cannot make {UNITS}"))?;
+    fs::write(units.join(UNIT), CONTENT).with_context(|| format!("cannot write {UNIT}"))?;
+    // Empty, not absent: an identity is made, and nothing is set up as if it was the
+    // system's first boot (machine-id(5)).
+    fs::write("/etc/machine-id", "").context("cannot empty /etc/machine-id")?;
+    let error = Command::new(init)
+        .args([&format!("--unit={UNIT}"), "--show-status=no"])
+        .env_clear()
+        .exec();
+    Err(error).with_context(|| format!("cannot execute {init}"))
+}
+
+/// What the unit runs: the job, as PID 1 does it elsewhere.
+pub fn serve() -> Result<ExitCode> {
+    let job = fs::read_to_string(SERVED_JOB_PATH)
+        .with_context(|| format!("cannot read {SERVED_JOB_PATH}"))?;
+    fs::remove_file(SERVED_JOB_PATH).with_context(|| format!("cannot remove {SERVED_JOB_PATH}"))?;
+    pid1::settle()?;
+    pid1::report(&Job::parse(&job)?)?;
+    rustix::fs::sync();
+    Ok(ExitCode::SUCCESS)
+}
