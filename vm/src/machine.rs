@@ -14,8 +14,8 @@ use std::process::{Child, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-/// A guest comes to its job in seconds; a loaded host may need ten times that.
-const BOOT_TIMEOUT: Duration = Duration::from_secs(120);
+/// To power off takes seconds; a loaded host may need ten times that.
+const OFF_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// What to boot, and for how long.
 #[derive(Debug)]
@@ -72,6 +72,7 @@ impl Run<'_> {
             nonce: nonce()?,
             reports: self.reports,
             init: self.system.init.map(str::to_owned),
+            enforced: self.system.enforced,
             command: self.command.clone(),
         };
         initramfs::make(
@@ -132,7 +133,7 @@ impl Run<'_> {
     ) -> Result<Option<Duration>> {
         let pieces = qemu.pieces()?;
         let mut splitter = Splitter::new(&job.nonce);
-        let mut limit = BOOT_TIMEOUT;
+        let mut limit = Duration::from_secs(self.system.boot_limit);
         let mut deadline = start + limit;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -153,7 +154,7 @@ impl Run<'_> {
                         Record::Exit(status) => {
                             ended.status = Some(status);
                             // What is left is to power off.
-                            limit = BOOT_TIMEOUT;
+                            limit = OFF_TIMEOUT;
                             deadline = Instant::now() + limit;
                         }
                         record => on_event(Event::Record(record)),

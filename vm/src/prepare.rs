@@ -16,8 +16,8 @@ const FORM: u32 = 3;
 pub fn prepare(kernel: &Kernel, system: &System, refresh: bool) -> Result<Boot> {
     let cache = Cache::open()?;
     let _lock = cache.lock()?;
-    let name = format!("kernel-{}{}", kernel.series, system.suffix());
-    let tree = format!("tree{}", system.suffix());
+    let name = format!("kernel-{}{}", kernel.series, system.suffix);
+    let tree = format!("tree{}", system.suffix);
     let packages = [disk::PACKAGES, system.more].concat();
     let recipe = format!("form {FORM}, {}, {}", system.suite, packages.join(" "));
     if refresh {

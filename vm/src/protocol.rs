@@ -30,6 +30,8 @@ pub struct Job {
     pub reports: bool,
     /// What becomes PID 1; none if the harness stays.
     pub init: Option<String>,
+    /// Whether bpftrust enforces before that is executed.
+    pub enforced: bool,
     /// The program to run as root and its arguments.
     pub command: Vec<String>,
 }
@@ -37,7 +39,10 @@ pub struct Job {
 impl Job {
     /// The job as a file.
     pub fn to_text(&self) -> String {
-        let mut text = format!("nonce {}\nreports {}\n", self.nonce, self.reports);
+        let mut text = format!(
+            "nonce {}\nreports {}\nenforced {}\n",
+            self.nonce, self.reports, self.enforced
+        );
         if let Some(init) = &self.init {
             text += &format!("init {}\n", escape(init));
         }
@@ -53,12 +58,14 @@ impl Job {
             nonce: String::new(),
             reports: false,
             init: None,
+            enforced: false,
             command: Vec::new(),
         };
         for line in text.lines() {
             match line.split_once(' ') {
                 Some(("nonce", nonce)) => job.nonce = nonce.to_owned(),
                 Some(("reports", reports)) => job.reports = reports == "true",
+                Some(("enforced", enforced)) => job.enforced = enforced == "true",
                 Some(("init", init)) => job.init = Some(unescape(init)),
                 Some(("word", word)) => job.command.push(unescape(word)),
                 _ => bail!("the job has a line that is not understood: {line:?}"),
@@ -270,6 +277,7 @@ mod tests {
             nonce: "abc".into(),
             reports: true,
             init: Some("/sbin/init".into()),
+            enforced: true,
             command: vec!["/bin/sh".into(), "-c".into(), "a\\nb\n\tc \\".into()],
         };
         assert_eq!(Job::parse(&job.to_text()).unwrap(), job);

@@ -3,7 +3,7 @@
 use crate::kernels::Kernel;
 use crate::machine::{Event, Run};
 use crate::protocol::{Outcome, Record};
-use crate::system::System;
+use crate::system::{BARE, System};
 use crate::tool;
 use anyhow::{Context, Result};
 use std::fmt::Write;
@@ -110,7 +110,10 @@ pub fn run(
 
 /// What a guest is called in reports.
 pub fn machine(kernel: &Kernel, system: &System) -> String {
-    format!("{}{}", kernel.series, system.suffix())
+    if system.name == BARE.name {
+        return kernel.series.to_owned();
+    }
+    format!("{}-{}", kernel.series, system.name)
 }
 
 /// The report on a guest that could not even be started.

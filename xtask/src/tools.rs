@@ -21,6 +21,7 @@ use std::process::{Command, ExitCode};
 /// 270 MB more on the disk.
 const SYSTEM: System = System {
     name: "bpftrace",
+    suffix: "-bpftrace",
     more: &["bpftrace"],
     ..BARE
 };

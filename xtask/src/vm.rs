@@ -43,7 +43,7 @@ pub struct Arguments {
     #[arg(long, value_name = "SERIES")]
     pub kernel: Vec<String>,
 
-    /// What the guest is, with --exec: bare or systemd (bare, if absent); tests know
+    /// What the guest is, with --exec: bare, systemd or trusted-systemd (bare, if absent); tests know
     /// theirs
     #[arg(long, value_name = "NAME", requires = "exec")]
     pub system: Option<String>,
@@ -237,14 +237,19 @@ pub fn chosen(arguments: &Arguments) -> Result<Vec<&'static Kernel>> {
     series.map(|series| kernels::find(series)).collect()
 }
 
-/// Every system on every chosen kernel.
+/// Every system on every chosen kernel, or where it is tested if none was chosen.
 fn machines(arguments: &Arguments) -> Result<Vec<(&'static Kernel, &'static System)>> {
     let kernels = chosen(arguments)?;
-    let of = |system: &&'static System| {
-        let system: &'static System = system;
-        kernels.iter().map(move |kernel| (*kernel, system))
-    };
-    Ok(SYSTEMS.iter().flat_map(of).collect())
+    let mut machines = Vec::new();
+    for system in SYSTEMS {
+        for kernel in &kernels {
+            let named = !arguments.kernel.is_empty();
+            if named || system.series.is_none_or(|series| series == kernel.series) {
+                machines.push((*kernel, *system));
+            }
+        }
+    }
+    Ok(machines)
 }
 
 /// What goes into a guest.

@@ -1,17 +1,24 @@
 //! A guest whose PID 1 is another: it gets a unit that serves the job.
 
 use crate::pid1;
-use anyhow::{Context, Result};
+use crate::unit::UNITS;
+use anyhow::{Context, Result, ensure};
 use bpftrust_vm::protocol::{Job, SERVED_JOB_PATH};
+use bpftrust_vm::suite::HARNESS;
 use std::fs;
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
-/// Where systemd takes units from that are of this boot.
-const UNITS: &str = "/run/systemd/system";
+/// What makes caches of the packages' files, which an installed system has; it takes
+/// half of an emulated boot.
+const MASKED: &[&str] = &[
+    "ldconfig.service",
+    "systemd-hwdb-update.service",
+    "systemd-journal-catalog-update.service",
+];
 
 const UNIT: &str = "bpftrust-guest.service";
 
@@ -31,8 +38,13 @@ TimeoutStopSec=infinity
 
 /// Makes `init` PID 1, on the disk. Returns if it can't.
 pub fn hand_over(init: &str, job: &Job) -> Result<()> {
-    // Its other file systems systemd mounts itself, but leaves what is mounted.
-    pid1::mount_one("tmpfs", "/run", "mode=755")?;
+    // systemd mounts what is not mounted yet.
+    if job.enforced {
+        pid1::mount_all()?;
+        enforce()?;
+    } else {
+        pid1::mount_one("tmpfs", "/run", "mode=755")?;
+    }
     let mut file = fs::OpenOptions::new();
     let mut file = file
         .write(true)
@@ -45,6 +57,9 @@ pub fn hand_over(init: &str, job: &Job) -> Result<()> {
     let units = Path::new(UNITS);
     fs::create_dir_all(units).with_context(|| format!("cannot make {UNITS}"))?;
     fs::write(units.join(UNIT), CONTENT).with_context(|| format!("cannot write {UNIT}"))?;
+    for unit in MASKED {
+        symlink("/dev/null", units.join(unit)).with_context(|| format!("cannot mask {unit}"))?;
+    }
     // Empty, not absent: an identity is made, and nothing is set up as if it was the
     // system's first boot (machine-id(5)).
     fs::write("/etc/machine-id", "").context("cannot empty /etc/machine-id")?;
@@ -53,6 +68,19 @@ pub fn hand_over(init: &str, job: &Job) -> Result<()> {
         .env_clear()
         .exec();
     Err(error).with_context(|| format!("cannot execute {init}"))
+}
+
+/// Has a process of its own do what PID 1, which is to be executed with trust, must not
+/// have done.
+fn enforce() -> Result<()> {
+    let status = Command::new(HARNESS)
+        .arg("enforce")
+        .env_clear()
+        .envs(pid1::ENVIRONMENT.iter().copied())
+        .status()
+        .with_context(|| format!("cannot execute {HARNESS}"))?;
+    ensure!(status.success(), "enforcing failed ({status})");
+    Ok(())
 }
 
 /// What the unit runs: the job, as PID 1 does it elsewhere.

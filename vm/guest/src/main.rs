@@ -16,6 +16,7 @@
 //! - [`startup`]: what `bpftrust run` adds to the start of a loader
 //! - [`preload`]: the library that names tokens
 //! - [`tools`]: Debian's tools, one by one, under a token
+//! - [`mod@unit`]: units of systemd's
 //! - [`envelope`]: signatures as an attacker makes them
 //! - [`tests`]: the tests, one file per group
 //!
@@ -45,7 +46,9 @@ mod sys;
 mod tests;
 mod token;
 mod tools;
+mod unit;
 
+use crate::guest::Guest;
 use anyhow::{Context, Result, bail};
 use bpftrust_vm::kernels::{self, Kernel};
 use bpftrust_vm::system::{self, System};
@@ -56,6 +59,7 @@ const USAGE: &str = "usage: bpftrust-guest COMMAND
   test SYSTEM [FILTER...]              run them, in such a guest
   one NAME                             run one without its group's fixture
   startup                              time the start of a loader, in a guest
+  enforce                              sign systemd and enforce, before it starts
   serve                                run the guest's job, as a service of its PID 1
   demo                                 tell the story of `make demo`, in a guest
   tools [FILTER...]                    run the tools of `cargo xtask tools`, in a guest
@@ -87,6 +91,10 @@ fn dispatch() -> Result<ExitCode> {
         [part @ ("one" | "after" | "setup" | "teardown"), name] => runner::run_part(part, name),
         ["startup"] => startup::run(),
         ["demo"] => demo::run(),
+        ["enforce"] => {
+            tests::sandbox::enforce_early(&mut Guest::new("enforce", "early")?)?;
+            Ok(ExitCode::SUCCESS)
+        }
         ["serve"] => handover::serve(),
         ["tools", ref filters @ ..] => tools::run(filters),
         _ => bail!("{USAGE}"),

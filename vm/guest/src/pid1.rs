@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 const DISK: &str = "/dev/vda";
 
 /// The environment of the job; one that reports has the nonce beside it.
-const ENVIRONMENT: &[(&str, &str)] = &[
+pub const ENVIRONMENT: &[(&str, &str)] = &[
     ("HOME", "/root"),
     ("LANG", "C.UTF-8"),
     ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin"),
@@ -136,7 +136,7 @@ fn copy_tree(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-fn mount_all() -> Result<()> {
+pub fn mount_all() -> Result<()> {
     for (kind, place, options) in MOUNTS {
         mount_one(kind, place, options)?;
     }

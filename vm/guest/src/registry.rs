@@ -4,7 +4,7 @@ use crate::guest::Guest;
 use crate::tests;
 use anyhow::Result;
 use bpftrust_vm::kernels::Kernel;
-use bpftrust_vm::system::{BARE, SYSTEMD, System};
+use bpftrust_vm::system::{BARE, SYSTEMD, System, TRUSTED_SYSTEMD};
 use std::time::Duration;
 
 /// Every group of tests, in the order in which they run.
@@ -60,6 +60,9 @@ pub const GROUPS: &[&Group] = &[
     &tests::status::GROUP,
     &tests::events::AUDIT,
     &tests::events::GROUP,
+    &tests::systemd::GROUP,
+    &tests::sandbox::GROUP,
+    &tests::sandbox::TRUSTED,
     // Last: nothing unseals a guest.
     &tests::seal::GROUP,
 ];
@@ -101,6 +104,8 @@ pub enum RunsOn {
     Unsupported,
     /// Those that bpftrust supports, under systemd.
     Systemd,
+    /// The same, of which bpftrust trusts systemd.
+    TrustedSystemd,
 }
 
 impl RunsOn {
@@ -110,6 +115,7 @@ impl RunsOn {
             Self::Supported => (kernel.supported, &BARE),
             Self::Unsupported => (!kernel.supported, &BARE),
             Self::Systemd => (kernel.supported, &SYSTEMD),
+            Self::TrustedSystemd => (kernel.supported, &TRUSTED_SYSTEMD),
         };
         kernels && its.name == system.name
     }
