@@ -190,10 +190,12 @@ impl User {
         }
     }
 
-    /// What to type to execute this process anew, where that is known.
+    /// What to type to execute this process anew, where that is known. PID 1 keeps what
+    /// it holds over its exec, and so gets no trust by one: it can be adopted.
     pub fn restart(&self) -> Option<String> {
         if self.pid == 1 {
-            return Some("systemctl daemon-reexec".to_owned());
+            let name = self.comm.display();
+            return Some(format!("bpftrust release; bpftrust enforce --adopt {name}"));
         }
         let unit = self.unit.as_ref()?;
         if !unit.name.ends_with(".service") {
