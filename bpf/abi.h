@@ -84,6 +84,7 @@ enum bt_ability {
 	BT_ABILITY_DELEGATE,	    /* BPF tokens */
 	BT_ABILITY_CHILDREN,	    /* a fork keeps trust */
 	BT_ABILITY_INSPECT,	    /* it itself reads objects of others */
+	BT_ABILITY_LAUNCH_SCRIPTS,  /* it itself starts loaders on signed scripts */
 };
 
 /* What every bpf() call of a loader takes besides rights: bits of a set that grant,
@@ -95,11 +96,19 @@ enum bt_requirement {
 	BT_REQUIRE_KNOWN = 7,
 };
 
-/* What a signature lets a loader do. */
+/* What a script may have besides: bits. */
+enum bt_script_right {
+	BT_SCRIPT_PARAMETERS = 1, /* who starts it gives it words */
+	BT_SCRIPT_UNSAFE = 2,	  /* its loader is started with --unsafe */
+	BT_SCRIPT_KNOWN = 3,
+};
+
+/* What a signature lets a loader, or a script in it, do. */
 struct bt_grant {
-	__u16 size;	/* of all this: a larger one is of a form to come */
-	__u16 required; /* enum bt_requirement */
-	__u16 reserved[2];
+	__u16 size;		 /* of all this: a larger one is of a form to come */
+	__u16 required;		 /* enum bt_requirement */
+	__u16 script;		 /* enum bt_script_right; of a loader 0 */
+	__u16 reserved;		 /* 0 */
 	__u64 version;		 /* at most 2^63 - 1 */
 	__u64 not_after;	 /* seconds since the epoch; 0 for no end */
 	__u8 name[BT_NAME_SIZE]; /* of the loader, NUL-padded; at least one NUL */
@@ -131,7 +140,8 @@ enum bt_reason {
 	BT_REASON_TRACED,	    /* executed while a debugger was attached */
 	BT_REASON_FILTERED,	    /* a seccomp filter can answer for the kernel */
 	BT_REASON_KERNEL_STARTED,   /* executed by a kernel thread */
-	BT_REASON_UNSIGNED_SCRIPT,  /* executed as the interpreter of a file */
+	BT_REASON_UNSIGNED_SCRIPT,  /* executed as the interpreter of a file, or runs no
+				       script that was signed and must */
 	BT_REASON_UNSIGNED_LIBRARY, /* executed with a loader of somebody's choice */
 	BT_REASON_WRITABLE_CODE,    /* made memory executable that it can write */
 	BT_REASON_UNKNOWN_COMMAND,  /* a bpf() command newer than this policy */
@@ -163,6 +173,7 @@ enum bt_action {
 	BT_ACTION_KEYRING,  /* a keyring was about to be taken away */
 	BT_ACTION_SYSCTL,   /* a setting was about to be written */
 	BT_ACTION_PERMIT,   /* a permit lifted the seal, or was refused */
+	BT_ACTION_SCRIPT,   /* a launcher was given a script */
 };
 
 /* What a right is asked for: which of the sets of struct bt_rights, and so what
@@ -232,13 +243,15 @@ struct bt_event {
 	__u8 key[8];		 /* hint of the key that verified the executable, or 0 */
 	struct bt_digest digest; /* of the executable; size 0 without fs-verity */
 	__u8 comm[BT_COMM_SIZE];
-	__u8 path[BT_PATH_SIZE]; /* of the executable, NUL-terminated; cut off from
+	__u8 path[BT_PATH_SIZE];	/* of the executable, NUL-terminated; cut off from
 				    the front in favour of the name if too long */
-	__u8 file[BT_FILE_SIZE]; /* BT_ACTION_TAINT: of the file whose code it was, if of
-				    one, or its name alone; NUL-terminated */
-	__u32 number;		 /* of the object */
-	__u32 reserved;		 /* 0 */
-	__u64 closing;		 /* equals sequence when the record is whole */
+	__u8 file[BT_FILE_SIZE];	/* BT_ACTION_TAINT: of the file whose code it was, if of
+				    one, or its name alone; BT_ACTION_SCRIPT: of the
+				    script; NUL-terminated */
+	__u32 number;			/* of the object */
+	struct bt_digest script_digest; /* of the script that it runs; size 0 for none */
+	__u8 script[BT_NAME_SIZE];	/* what its grant calls it */
+	__u64 closing;			/* equals sequence when the record is whole */
 };
 
 /*
@@ -249,6 +262,26 @@ enum bt_libraries {
 	BT_LIBRARIES_SIGNED, /* signed as a library by a key of the policy */
 	BT_LIBRARIES_VERITY, /* content that can't change: fs-verity */
 	BT_LIBRARIES_ANY,    /* nothing */
+};
+
+/* What a script is to an address space. */
+enum bt_script_state {
+	BT_SCRIPT_NONE,
+	BT_SCRIPT_JUDGING,  /* a launcher is being given it */
+	BT_SCRIPT_LAUNCHES, /* a launcher's: its next exec starts a loader on it */
+	BT_SCRIPT_SPOILT,   /* a launcher was given a second one: it starts none */
+	BT_SCRIPT_RUNS,	    /* a loader's */
+};
+
+struct bt_script {
+	__u64 inode; /* LAUNCHES: its address; descriptor 0 must be of it */
+	__u32 state; /* enum bt_script_state */
+	struct bt_digest digest;
+	__u8 key[8];		      /* hint of the key that signed it */
+	__u8 publisher[BT_NAME_SIZE]; /* whose that was, as the policy called him then */
+	__u32 granted;		      /* `grant` was signed; else the loader's alone holds */
+	__u32 reserved;		      /* 0 */
+	struct bt_grant grant;
 };
 
 /* What one address space may do. Shared by everything that shares it. */
@@ -280,6 +313,7 @@ struct bt_image {
 	__u8 unsigned_programs; /* has, or had, programs whose signature did not count */
 	__u8 reserved[5];
 	__u32 tokens[BT_TOKENS]; /* that it made or used, by number; 0 for none */
+	struct bt_script script;
 };
 
 /* An object that a trusted process made, as readers are shown it. */
@@ -493,7 +527,8 @@ _Static_assert(sizeof(struct bt_digest) == 68, "bt_digest is packed");
 _Static_assert(sizeof(struct bt_event) % 8 == 0, "bt_event is packed");
 _Static_assert(sizeof(struct bt_rights) == 48, "bt_rights is packed");
 _Static_assert(sizeof(struct bt_grant) == 104, "bt_grant is packed");
-_Static_assert(sizeof(struct bt_image) == 384, "bt_image is packed");
+_Static_assert(sizeof(struct bt_script) == 232, "bt_script is packed");
+_Static_assert(sizeof(struct bt_image) == 616, "bt_image is packed");
 _Static_assert(sizeof(struct bt_owned) == 104, "bt_owned is packed");
 _Static_assert(sizeof(struct bt_token) == 144, "bt_token is packed");
 _Static_assert(sizeof(struct bt_owner) == 64, "bt_owner is packed");

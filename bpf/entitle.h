@@ -172,6 +172,37 @@ static __always_inline u32 admit_signers(struct bt_image *image, u64 generation,
 }
 
 /*
+ * What @image runs: who signed that gives no more than by a library, and its own
+ * grant, if it has one, no more than that.
+ */
+__noinline u32 admit_script(struct bt_image *image, u64 generation, struct bt_rights *rights,
+			    u32 *required)
+{
+	struct rule_id id = { .generation = generation };
+	u64 key, *least;
+	u32 reason;
+
+	if (!image || !rights || !required)
+		return BT_REASON_RESOURCES;
+	__builtin_memcpy(&key, image->script.key, sizeof(key));
+	reason = admit_signer(image, generation, key, rights);
+	if (reason != BT_REASON_NONE)
+		return reason;
+	if (rule(&id, BT_RULE_DIGEST, 0, image->script.digest.bytes))
+		return BT_REASON_REVOKED;
+	if (!image->script.granted)
+		return BT_REASON_NONE;
+	least = rule(&id, BT_RULE_NAME, 0, image->script.grant.name);
+	if (least && *least == BT_VERSION_REFUSED)
+		return BT_REASON_REVOKED;
+	if (least && image->script.grant.version < *least)
+		return BT_REASON_TOO_OLD;
+	intersect(rights, &image->script.grant.rights);
+	*required |= image->script.grant.required;
+	return BT_REASON_NONE;
+}
+
+/*
  * What @image may do under the policy @generation, into @rights, what it takes
  * besides, into @required, and its publisher's @name; the answer is a reason,
  * NONE for something. An adopted process has no signature to judge: it is as one
@@ -223,10 +254,19 @@ __noinline u32 entitle(struct bt_image *image, u64 generation, struct bt_rights 
 	return BT_REASON_NONE;
 }
 
+static __always_inline bool runs_script(const struct bt_image *image)
+{
+	return image->script.state == BT_SCRIPT_RUNS;
+}
+
 static __always_inline bool has_expired(struct bt_image *image, struct bt_state *guard)
 {
-	return image->granted && image->grant.not_after &&
-	       wall_clock(guard) > image->grant.not_after;
+	u64 end = image->granted ? image->grant.not_after : 0;
+	u64 other = runs_script(image) ? image->script.grant.not_after : 0;
+
+	if (other && (!end || other < end))
+		end = other;
+	return end && wall_clock(guard) > end;
 }
 
 /* Trust that is lost stays lost, for the first of all reasons. In audit mode
@@ -292,6 +332,8 @@ __noinline u32 refresh(struct bt_image *image, struct bt_rights *rights, u32 *re
 		} else {
 			heeded = count_signers(image);
 			reason = entitle(image, generation, rights, required, &name);
+			if (reason == BT_REASON_NONE && runs_script(image))
+				reason = admit_script(image, generation, rights, required);
 			/* Where they need not sign, it does not matter who did. */
 			policy = policy_of(generation);
 			if (reason == BT_REASON_NONE && policy &&
@@ -313,6 +355,10 @@ __noinline u32 refresh(struct bt_image *image, struct bt_rights *rights, u32 *re
 		if (reason == BT_REASON_NONE && image->own_code &&
 		    !has(rights->abilities, BT_ABILITY_OWN_CODE))
 			reason = BT_REASON_WRITABLE_CODE;
+		/* Who may call nothing, as a launcher, needs none. */
+		if (reason == BT_REASON_NONE && (*required & BT_REQUIRE_SCRIPT) &&
+		    rights->commands && !runs_script(image))
+			reason = BT_REASON_UNSIGNED_SCRIPT;
 		/* A policy may ask for more than those before it did. */
 		if (reason == BT_REASON_NONE && image->unsigned_programs &&
 		    (*required & BT_REQUIRE_SIGNED_PROGRAMS))

@@ -25,13 +25,13 @@ struct {
 #define SEEN_TRIES 8
 
 /* Is its version the highest that was seen? Then that is kept. */
-static __noinline u8 judge_version(const struct bt_image *image)
+static __noinline u8 judge_version(const struct bt_digest *digest, const u8 *publisher, u64 version)
 {
-	u64 version = image->grant.version, zero = 0, *highest, found;
+	u64 zero = 0, *highest, found;
 	struct seen_id id;
 
-	__builtin_memcpy(id.digest, image->digest.bytes, sizeof(id.digest));
-	__builtin_memcpy(id.publisher, image->publisher, sizeof(id.publisher));
+	__builtin_memcpy(id.digest, digest->bytes, sizeof(id.digest));
+	__builtin_memcpy(id.publisher, publisher, sizeof(id.publisher));
 	highest = bpf_map_lookup_elem(&seen, &id);
 	/* Below any other, so that none needs to be remembered. */
 	if (!highest && !version)
@@ -80,10 +80,11 @@ static __noinline u8 judge_inheritance(struct bt_image *image, const struct bt_r
 }
 
 /*
- * What executing @bprm->file makes of current, into @scratch->image. The answer
- * is a reason, NONE for trust.
+ * The image of a loader whose verdict is in @scratch, for current, into @scratch->image.
+ * The answer is a reason, NONE for trust. A function for the sake of the stack: what
+ * makes the verdict needs nearly all of it.
  */
-static __always_inline u8 judge_exec(struct linux_binprm *bprm, struct scratch *scratch)
+static __noinline u8 judge_loader(struct linux_binprm *bprm, struct scratch *scratch)
 {
 	struct verdict *verdict = &scratch->verdict;
 	struct bt_image *image = &scratch->image;
@@ -91,28 +92,52 @@ static __always_inline u8 judge_exec(struct linux_binprm *bprm, struct scratch *
 	u32 required;
 	u8 reason;
 
+	reason = launch_reason(
+		bprm, verdict->granted && !verdict->grant.rights.commands &&
+			      has(verdict->grant.rights.abilities, BT_ABILITY_LAUNCH_SCRIPTS));
+	if (reason != BT_REASON_NONE)
+		return reason;
+	image->started = bpf_ktime_get_boot_ns();
+	image->pid = bpf_get_current_pid_tgid() >> 32;
+	bpf_get_current_comm(image->comm, sizeof(image->comm));
+	image->granted = verdict->granted;
+	__builtin_memcpy(&image->grant, &verdict->grant, sizeof(image->grant));
+	if (image->script.state) {
+		reason = judge_start(bprm, scratch);
+		if (reason != BT_REASON_NONE)
+			return reason;
+		image->script.state = BT_SCRIPT_RUNS;
+		image->script.inode = 0;
+	}
+	reason = refresh(image, &rights, &required);
+	if (reason == BT_REASON_NONE)
+		reason = judge_version(&image->digest, image->publisher, image->grant.version);
+	if (reason == BT_REASON_NONE && image->script.state)
+		reason = judge_version(&image->script.digest, image->script.publisher,
+				       image->script.grant.version);
+	return reason == BT_REASON_NONE ? judge_inheritance(image, &rights) : reason;
+}
+
+/*
+ * What executing @bprm->file makes of current, into @scratch->image. The answer
+ * is a reason, NONE for trust.
+ */
+static __always_inline u8 judge_exec(struct linux_binprm *bprm, struct scratch *scratch)
+{
+	struct verdict *verdict = &scratch->verdict;
+	struct bt_image *image = &scratch->image;
+
 	__builtin_memset(image, 0, sizeof(*image));
+	if (scratch->script.state)
+		__builtin_memcpy(&image->script, &scratch->script, sizeof(image->script));
 	judge_file(bprm->file, scratch);
 	__builtin_memcpy(image->key, verdict->key, sizeof(image->key));
 	if (verdict->reason != BT_REASON_NONE)
 		return verdict->reason;
 	if (verdict->kind != BT_KIND_LOADER)
 		return BT_REASON_WRONG_KIND;
-	reason = launch_reason(bprm);
-	if (reason != BT_REASON_NONE)
-		return reason;
 	measure(bprm->file, &image->digest);
-	image->started = bpf_ktime_get_boot_ns();
-	image->pid = bpf_get_current_pid_tgid() >> 32;
-	bpf_get_current_comm(image->comm, sizeof(image->comm));
-	image->granted = verdict->granted;
-	__builtin_memcpy(&image->grant, &verdict->grant, sizeof(image->grant));
-	reason = refresh(image, &rights, &required);
-	if (reason == BT_REASON_NONE && (required & BT_REQUIRE_SCRIPT))
-		reason = BT_REASON_UNSIGNED_SCRIPT;
-	if (reason == BT_REASON_NONE)
-		reason = judge_version(image);
-	return reason == BT_REASON_NONE ? judge_inheritance(image, &rights) : reason;
+	return judge_loader(bprm, scratch);
 }
 
 #endif

@@ -26,7 +26,8 @@
  *   netlink_send,
  *   socket_setsockopt
  *   mmap_file,             code that was not signed costs the address space
- *   file_mprotect          its trust; libraries are judged like loaders
+ *   file_mprotect          its trust; libraries are judged like loaders, and so is
+ *                          a script that a launcher maps
  *   ptrace_access_check,   nobody untrusted reaches into a trusted process
  *   ptrace_traceme
  *   inode_post_setxattr,   a changed signature is judged again
@@ -73,6 +74,7 @@
 #include "launch.h"
 #include "object.h"
 #include "descriptor.h"
+#include "script.h"
 #include "exec.h"
 #include "library.h"
 #include "program.h"
@@ -123,6 +125,8 @@ const volatile struct {
 	struct bt_owned owned;
 	struct bt_token token;
 	enum bt_requirement requirement;
+	enum bt_script_right script_right;
+	enum bt_script_state script_state;
 	struct bt_owner owner;
 	struct bt_question question;
 	struct bt_arming arming;

@@ -13,10 +13,20 @@ int BPF_PROG(bt_exec, struct linux_binprm *bprm)
 	struct bt_image *image = NULL;
 	struct scratch *scratch = NULL;
 
+	image = launcher_of(task);
+	if (image) {
+		scratch = take_scratch();
+		if (scratch)
+			take_launch(image, &scratch->script);
+		image = NULL;
+	}
 	forget_task(task);
 	decision.reason = look_for_signature(bprm->file);
-	if (decision.reason == BT_REASON_NO_SIGNATURE)
+	if (decision.reason == BT_REASON_NO_SIGNATURE) {
+		if (scratch)
+			give_back_scratch();
 		return 0;
+	}
 	if (decision.reason == BT_REASON_NONE) {
 		scratch = take_scratch();
 		decision.reason = scratch ? judge_exec(bprm, scratch) : BT_REASON_RESOURCES;

@@ -58,9 +58,11 @@ static __always_inline bool writes_own_memory(struct file *file)
  * is a file's comes here, too, the executable itself and its PT_INTERP included.
  */
 SEC("lsm.s/mmap_file")
-int BPF_PROG(bt_mmap, struct file *file, unsigned long reqprot, unsigned long prot)
+int BPF_PROG(bt_mmap, struct file *file, unsigned long reqprot, unsigned long prot,
+	     unsigned long flags)
 {
 	struct bt_image *image;
+	bool as_script;
 
 	if (!(prot & PROT_EXEC))
 		return 0;
@@ -70,8 +72,11 @@ int BPF_PROG(bt_mmap, struct file *file, unsigned long reqprot, unsigned long pr
 		return 0;
 	image = trusted_image();
 	/* 6.12 and 6.18 delete the second test, and 7.3 wants it. */
-	if (image && file)
-		runs_file(file, image);
+	if (image && file) {
+		as_script = (flags & MAP_SHARED) && launches_scripts(image);
+		if (runs_file(file, image, as_script) && as_script && !audit)
+			DENY_BLOCK();
+	}
 	return 0;
 }
 

@@ -442,6 +442,8 @@ struct linux_binprm {
 	struct file *executable;
 	struct file *loader;
 	struct file *file;
+	unsigned long p;
+	int argc;
 	int unsafe;
 	const char *filename;
 	const char *interp;

@@ -84,7 +84,9 @@ static __always_inline bool kernel_started(struct task_struct *task)
 	return task->tgid != 1 && (BPF_CORE_READ(task, real_parent, flags) & PF_KTHREAD);
 }
 
-static __always_inline u8 launch_reason(struct linux_binprm *bprm)
+/* @launches: it starts loaders on scripts and calls no bpf(), so it may be the
+ * interpreter of a file: of that it believes nothing but the name. */
+static __always_inline u8 launch_reason(struct linux_binprm *bprm, bool launches)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 
@@ -93,7 +95,7 @@ static __always_inline u8 launch_reason(struct linux_binprm *bprm)
 	if (kernel_started(task))
 		return BT_REASON_KERNEL_STARTED;
 	/* "#!" and binfmt_misc (fs/exec.c, bprm_change_interp; fs/binfmt_misc.c) */
-	if (bprm->interp != bprm->filename || bprm->executable)
+	if ((bprm->interp != bprm->filename && !launches) || bprm->executable)
 		return BT_REASON_UNSIGNED_SCRIPT;
 	/* 7.3: a binfmt_misc entry that takes the place of PT_INTERP */
 	if (bpf_core_field_exists(bprm->loader) && bprm->loader)

@@ -62,25 +62,34 @@ static __noinline u8 admit_library(struct bt_image *image, u64 key, struct bt_ri
 	return BT_REASON_RESOURCES;
 }
 
-/*
- * Did a key of the policy sign @file, whose digest is in @scratch, as a library?
- * The answer is a reason, NONE for yes.
- */
-static __always_inline u8 judge_signer(struct file *file, struct scratch *scratch,
-				       struct bt_image *image)
+/* Is @file, whose digest is in @scratch, signed as anything? Its verdict goes there. */
+static __always_inline u8 judge_mapped(struct file *file, struct scratch *scratch)
 {
-	struct verdict *verdict = &scratch->verdict;
-	u64 key;
 	u8 reason;
 
 	if (is_refused(&scratch->image.digest))
 		return BT_REASON_REVOKED;
-	if (look_for_signature(file) != BT_REASON_NONE)
-		return BT_REASON_UNSIGNED_LIBRARY;
+	reason = look_for_signature(file);
+	if (reason != BT_REASON_NONE)
+		return reason;
+	if (!scratch->image.digest.size)
+		return BT_REASON_NO_VERITY;
 	judge_file(file, scratch);
-	if (verdict->reason == BT_REASON_REVOKED)
+	return scratch->verdict.reason;
+}
+
+/*
+ * Did a key of the policy sign the file whose verdict is in @scratch, for @reason, as a
+ * library? The answer is a reason, NONE for yes.
+ */
+static __always_inline u8 judge_signer(struct scratch *scratch, struct bt_image *image, u8 reason)
+{
+	struct verdict *verdict = &scratch->verdict;
+	u64 key;
+
+	if (reason == BT_REASON_REVOKED)
 		return BT_REASON_REVOKED;
-	if (verdict->reason != BT_REASON_NONE || verdict->kind != BT_KIND_LIBRARY)
+	if (reason != BT_REASON_NONE || verdict->kind != BT_KIND_LIBRARY)
 		return BT_REASON_UNSIGNED_LIBRARY;
 	__builtin_memcpy(&key, verdict->key, sizeof(key));
 	reason = admit_library(image, key, &scratch->image.rights);
@@ -95,22 +104,20 @@ struct grade {
 	u8 reason;
 };
 
-static __always_inline struct grade grade_file(struct file *file, struct scratch *scratch,
-					       struct bt_image *image)
+static __always_inline struct grade grade_file(struct scratch *scratch, struct bt_image *image,
+					       bool own, u8 reason)
 {
 	struct grade grade = { BT_LIBRARIES_SIGNED, BT_REASON_NONE };
 
-	__builtin_memset(&scratch->image.digest, 0, sizeof(scratch->image.digest));
-	measure(file, &scratch->image.digest);
 	if (!scratch->image.digest.size) {
 		grade.libraries = BT_LIBRARIES_ANY;
 		grade.reason = BT_REASON_UNSIGNED_LIBRARY;
 		return grade;
 	}
 	/* Its signature was judged at exec, and is by refresh(). */
-	if (is_own_executable(image, &scratch->image.digest))
+	if (own)
 		return grade;
-	grade.reason = judge_signer(file, scratch, image);
+	grade.reason = judge_signer(scratch, image, reason);
 	if (grade.reason == BT_REASON_REVOKED)
 		grade.libraries = BT_LIBRARIES_ANY;
 	else if (grade.reason != BT_REASON_NONE)
@@ -155,31 +162,58 @@ static __noinline struct bt_image *trusted_image(void)
 	return is_trusted(&standing) ? standing.image : NULL;
 }
 
+/* What the launcher @image, current's, is given as script: may it be one? */
+static __always_inline u8 launches_file(struct file *file, struct scratch *scratch,
+					struct bt_image *image, u8 reason)
+{
+	struct decision decision = { .action = BT_ACTION_SCRIPT, .outcome = BT_OUTCOME_ALLOWED };
+
+	decision.reason = take_script(file, scratch, image, reason);
+	if (decision.reason != BT_REASON_NONE)
+		decision.outcome = BT_OUTCOME_DENIED;
+	decision.file = (u64)name_file(file, scratch);
+	report(&decision, image);
+	return decision.reason;
+}
+
 /*
- * Code of @file becomes code of @image, current's. This and the above are
+ * Code of @file becomes code of @image, current's, or, @as_script, that of a loader
+ * which it starts. The answer is the reason why not the latter. This and the above are
  * functions for the sake of the stack: together they need more than 512 bytes.
  */
-static __noinline int runs_file(struct file *file, struct bt_image *image)
+static __noinline int runs_file(struct file *file, struct bt_image *image, bool as_script)
 {
 	struct grade grade = { BT_LIBRARIES_ANY, BT_REASON_RESOURCES };
 	struct bt_state *guard = guard_state();
 	struct scratch *scratch;
+	u8 reason = BT_REASON_NONE;
 	u64 generation;
+	bool own;
 
 	if (!guard)
-		return 0;
+		return BT_REASON_RESOURCES;
 	generation = generation_of(guard);
 	scratch = take_scratch();
 	if (!scratch) {
 		settle(image, &grade, generation, NULL);
-		return 0;
+		return BT_REASON_RESOURCES;
 	}
-	grade = grade_file(file, scratch, image);
+	__builtin_memset(&scratch->image.digest, 0, sizeof(scratch->image.digest));
+	measure(file, &scratch->image.digest);
+	own = !as_script && is_own_executable(image, &scratch->image.digest);
+	if (as_script || (!own && scratch->image.digest.size))
+		reason = judge_mapped(file, scratch);
+	if (as_script) {
+		reason = launches_file(file, scratch, image, reason);
+		give_back_scratch();
+		return reason;
+	}
+	grade = grade_file(scratch, image, own, reason);
 	generation = generation_of(guard);
 	settle(image, &grade, generation,
 	       suffices(&grade, generation) ? NULL : name_file(file, scratch));
 	give_back_scratch();
-	return 0;
+	return BT_REASON_NONE;
 }
 
 #endif

@@ -144,6 +144,8 @@ static __always_inline struct bt_event *open_event(const struct decision *decisi
 	if (decision->file)
 		bpf_probe_read_kernel_str(event->file, sizeof(event->file), (void *)decision->file);
 	__builtin_memset(event->key, 0, sizeof(event->key));
+	event->script_digest.size = 0;
+	event->script[0] = 0;
 	bpf_get_current_comm(event->comm, sizeof(event->comm));
 	return event;
 }
@@ -163,6 +165,11 @@ static __noinline int report(const struct decision *decision, const struct bt_im
 		return 0;
 	if (image)
 		__builtin_memcpy(event->key, image->key, sizeof(event->key));
+	if (image && image->script.state) {
+		__builtin_memcpy(&event->script_digest, &image->script.digest,
+				 sizeof(event->script_digest));
+		__builtin_memcpy(event->script, image->script.grant.name, sizeof(event->script));
+	}
 	describe_executable(event, image);
 	close_event(event);
 	return 0;

@@ -59,7 +59,8 @@ struct scratch {
 	u8 message[BT_FORMATTED_DIGEST_MAX + STATEMENT_SIZE];
 	struct bt_key key;
 	struct verdict verdict;
-	struct bt_image image; /* what is to become of it */
+	struct bt_image image;	 /* what is to become of it */
+	struct bt_script script; /* that a launcher starts it on */
 };
 
 _Static_assert(sizeof(struct scratch) <= 8120, "scratch fits task storage");
@@ -272,8 +273,8 @@ static __always_inline bool take_grant(const struct bt_statement *statement,
 	const struct bt_grant *grant = (void *)(statement + 1);
 
 	if (grant->size != sizeof(*grant) || grant->required & ~BT_REQUIRE_KNOWN ||
-	    grant->reserved[0] || grant->reserved[1] || grant->version >> 63 || !grant->name[0] ||
-	    grant->name[BT_NAME_SIZE - 1])
+	    grant->script & ~BT_SCRIPT_KNOWN || grant->reserved || grant->version >> 63 ||
+	    !grant->name[0] || grant->name[BT_NAME_SIZE - 1])
 		return false;
 	__builtin_memcpy(&verdict->grant, grant, sizeof(*grant));
 	verdict->granted = 1;

@@ -288,6 +288,7 @@ impl Payload {
                 "bpftrust",
                 "bpftrust-attack",
                 "bpftrust-preload",
+                "bpftrust-script",
                 "bpftrust-token-execs",
             ]);
         }
@@ -296,6 +297,7 @@ impl Payload {
         if !arguments.bare {
             extras.push(binary(&binaries, "bpftrust"));
             extras.push(binary(&binaries, "bpftrust-attack"));
+            extras.push(binary(&binaries, "bpftrust-script"));
             extras.push(binary(&binaries, "bpftrust-token-execs"));
             extras.push(Extra {
                 from: binaries.join(PRELOAD),

@@ -26,6 +26,8 @@
 //!                        code of a file: in memory, System V's, the own one written
 //!                        to, any, a library; mapped INODE: is that file mapped?
 //! into FILE              what it says goes there from now on
+//! script FILE, input FILE
+//!                        maps it as a launcher does; makes it standard input
 //! bind FROM:TO           mounts FROM over TO, not for other mount namespaces
 //! exe-file PATH          /proc/self/exe becomes PATH
 //! filter KIND            a seccomp filter, see `filter::install`
@@ -107,6 +109,9 @@
 //!                        what becomes of pins; PATH-new is renamed
 //! ```
 //!
+//! Started as loaders are on scripts (`-- -`), it does what its standard input says, but
+//! for lines that begin with `#`, and then what its parameters say.
+//!
 //! A CALL is one that the program makes before it returns: probe-write-user,
 //! override-return, send-signal, send-signal-thread, sysctl-set-new-value,
 //! bprm-opts-set, or `kfunc:NAME`; after `sub:` its second function makes it.
@@ -123,6 +128,7 @@ mod keyring;
 mod namespace;
 mod object;
 mod ring;
+mod script;
 mod sys;
 
 use rustix::process::{Resource, Rlimit, setrlimit};
@@ -140,6 +146,13 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Does what the words say; the exit status is 2 if they make no sense.
 pub fn run(words: &[String]) -> ExitCode {
+    let words = match script::of(words) {
+        Ok(words) => words,
+        Err(error) => {
+            eprintln!("bpftrust-probe: standard input: {error}");
+            return ExitCode::from(2);
+        }
+    };
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match act_all(&words) {
         Ok(()) => ExitCode::SUCCESS,
@@ -395,6 +408,8 @@ fn with(action: &str, argument: &str) -> Result<io::Result<()>, Misuse> {
             Ok(())
         }
         "file-code" => fs::File::open(argument).and_then(|file| sys::file_as_code(&file)),
+        "script" => fs::File::open(argument).and_then(|file| sys::file_as_script(&file)),
+        "input" => fs::File::open(argument).and_then(|file| Ok(rustix::stdio::dup2_stdin(file)?)),
         "dlopen" => CString::new(argument)
             .map_err(io::Error::from)
             .and_then(|path| sys::open_library(&path)),

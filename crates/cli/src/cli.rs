@@ -66,6 +66,9 @@ pub enum Verb {
     Objects(ObjectsArgs),
     /// Sign BPF programs for kernels that verify them, and load such
     Program(ProgramArgs),
+    /// Start a loader on a signed script
+    #[command(subcommand)]
+    Script(ScriptVerb),
     /// Execute a signed loader that has no privileges, under a BPF token
     Run(RunArgs),
     /// Try on a test machine whether what bpftrust promises holds
@@ -186,7 +189,14 @@ pub struct SignArgs {
     /// What the files are: inside what is signed, so that one never passes as the other
     #[arg(long, value_enum, default_value_t = SignKind::Loader)]
     pub kind: SignKind,
-    /// What the loaders may do, and under which name; default is what the policy says
+    /// Sign scripts, the same as --kind script
+    #[arg(long, conflicts_with_all = ["kind", "bare", "with_libraries"])]
+    pub script: bool,
+    /// Sign scripts that bring in other files, which nobody signs
+    #[arg(long)]
+    pub allow_includes: bool,
+    /// What the loaders or scripts may do, and under which name; default is what the policy
+    /// says, or what the script's loader may
     #[arg(long, value_name = "FILE.toml", conflicts_with = "bare")]
     pub grant: Option<PathBuf>,
     /// Sign the digest alone, as `fsverity sign` does
@@ -213,6 +223,30 @@ pub enum SignKind {
     Loader,
     /// A shared object that a loader maps
     Library,
+    /// What a loader is started on, by bpftrust-script
+    Script,
+}
+
+/// What is done with scripts.
+#[derive(Debug, Subcommand)]
+pub enum ScriptVerb {
+    /// Start the loader that a script's first line names on it, by bpftrust-script
+    Run(ScriptRunArgs),
+}
+
+/// Arguments of `script run`.
+#[derive(Debug, Args)]
+pub struct ScriptRunArgs {
+    /// The signed script
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Its parameters, if its signature grants it some
+    #[arg(
+        value_name = "PARAMETER",
+        trailing_var_arg = true,
+        allow_hyphen_values = true
+    )]
+    pub parameters: Vec<OsString>,
 }
 
 /// Arguments of `install`.

@@ -51,6 +51,7 @@ fn run(verb: &Verb) -> anyhow::Result<Outcome> {
         Verb::Events(args) => verbs::events::run(args),
         Verb::Objects(args) => verbs::objects::run(args),
         Verb::Program(args) => verbs::program::run(args),
+        Verb::Script(verb) => verbs::script::run(verb),
         Verb::Run(args) => verbs::run::run(args),
         Verb::Attack(args) => verbs::attack::run(args),
         Verb::Generate(args) => verbs::generate::run(args),

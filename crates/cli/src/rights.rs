@@ -14,6 +14,8 @@ pub fn grant_as_json(grant: &Grant) -> Value {
     object.insert("not_after".into(), json!(end_as_json(grant)));
     object.extend(rights_as_json(&grant.rights));
     object.insert("require".into(), json!(require(grant.requires)));
+    let script: Vec<_> = grant.script.names().collect();
+    object.insert("script".into(), json!(script));
     object.into()
 }
 
@@ -57,6 +59,7 @@ pub fn grant_lines(grant: &Grant) -> Vec<(&'static str, String)> {
             .into_iter()
             .map(|what| ("require", what.to_owned())),
     );
+    lines.extend(grant.script.names().map(|what| ("script", what.to_owned())));
     lines
 }
 

@@ -16,6 +16,7 @@ pub mod policy;
 pub mod program;
 pub mod release;
 pub mod run;
+pub mod script;
 pub mod sign;
 pub mod status;
 pub mod verify;

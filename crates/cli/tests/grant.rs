@@ -98,7 +98,7 @@ fn a_newer_version_is_not_replaced_by_an_older_one() {
 }
 
 #[test]
-fn only_a_loader_can_have_a_grant() {
+fn only_a_loader_or_script_can_have_a_grant() {
     let place = Place::new();
     place.loader("tool");
     place.write("grant.toml", GRANT);
@@ -110,7 +110,7 @@ fn only_a_loader_can_have_a_grant() {
     place
         .sign(["--kind", "library"].into_iter().chain(grant))
         .expect(2)
-        .complains("--grant says what a loader may do");
+        .complains("--grant says what a loader or script may do");
     assert!(!place.path("tool.bpftrust-sig").exists());
 }
 

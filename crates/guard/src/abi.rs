@@ -13,10 +13,11 @@ use bpftrust_verity::{Algorithm, Digest};
 
 use crate::skeleton::types::{
     bt_armed, bt_handover, bt_libraries, bt_limit, bt_object, bt_requirement, bt_rule_kind,
+    bt_script_right,
 };
 pub(crate) use crate::skeleton::types::{
-    bt_arming, bt_digest, bt_event, bt_hash, bt_image, bt_key, bt_owned, bt_owner, bt_policy,
-    bt_publisher, bt_question, bt_rights, bt_rule, bt_state, bt_token,
+    bt_arming, bt_digest, bt_event, bt_grant, bt_hash, bt_image, bt_key, bt_owned, bt_owner,
+    bt_policy, bt_publisher, bt_question, bt_rights, bt_rule, bt_script, bt_state, bt_token,
 };
 use crate::{Vocabulary, libbpf_names};
 
@@ -61,6 +62,11 @@ pub(crate) const BT_RULE_SIGNS: u32 = bt_rule_kind::BT_RULE_SIGNS.0;
 /// A grant's requirements are those that the kernel side knows.
 const _: () = assert!(
     bpftrust_signature::Requirements::all().bits() as u32 == bt_requirement::BT_REQUIRE_KNOWN.0
+);
+
+/// So is what its scripts may have.
+const _: () = assert!(
+    bpftrust_signature::ScriptRights::all().bits() as u32 == bt_script_right::BT_SCRIPT_KNOWN.0
 );
 
 /// What a policy asks of libraries.

@@ -179,7 +179,7 @@ impl Policy {
 mod tests {
     use std::collections::BTreeMap;
 
-    use bpftrust_signature::Set;
+    use bpftrust_signature::{ScriptRights, Set};
     use bpftrust_verity::Algorithm;
 
     use super::*;
@@ -239,6 +239,7 @@ mod tests {
             not_after: NOW,
             rights: programs(&[1, 2, 3]),
             requires: Requirements::empty(),
+            script: ScriptRights::empty(),
         }
     }
 

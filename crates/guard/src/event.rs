@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::time::{Duration, SystemTime};
 
-use bpftrust_signature::KeyHint;
+use bpftrust_signature::{KeyHint, Name};
 use bpftrust_verity::Digest;
 
 use crate::Result;
@@ -20,7 +20,7 @@ pub struct Event {
     pub sequence: u64,
     /// When it was made.
     pub time: SystemTime,
-    /// `exec`, `bpf`, `taint`, `trace`, `attach`, `policy` or `permit`.
+    /// `exec`, `bpf`, `taint`, `trace`, `attach`, `policy`, `permit` or `script`.
     pub action: &'static str,
     /// `allowed`, `denied` or `would-deny`.
     pub outcome: &'static str,
@@ -32,7 +32,8 @@ pub struct Event {
     pub object: Option<Asked>,
     /// The process that somebody reached for.
     pub target: Option<u32>,
-    /// The file whose code cost a process its trust: a path, or its last part.
+    /// The file whose code cost a process its trust, or the script that a launcher was
+    /// given: a path, or its last part.
     pub file: Option<Vec<u8>>,
     /// Process, as the initial PID namespace numbers it.
     pub pid: u32,
@@ -48,6 +49,17 @@ pub struct Event {
     pub digest: Option<Digest>,
     /// The key that signed it, or that its signature names.
     pub key: Option<KeyHint>,
+    /// The signed script that the process runs, or starts a loader on.
+    pub script: Option<ScriptRun>,
+}
+
+/// A signed script, as events name it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScriptRun {
+    /// Its fs-verity digest.
+    pub digest: Digest,
+    /// What its grant calls it; `None` if it has none.
+    pub name: Option<Name>,
 }
 
 impl Event {
@@ -76,6 +88,10 @@ impl Event {
             executable: abi::text_of(&raw.path).to_vec(),
             digest: abi::digest(&raw.digest),
             key: abi::key_hint(raw.key),
+            script: abi::digest(&raw.script_digest).map(|digest| ScriptRun {
+                digest,
+                name: Name::from_bytes(&raw.script),
+            }),
         })
     }
 }

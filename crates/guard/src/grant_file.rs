@@ -11,20 +11,26 @@
 //! abilities = ["children"]
 //! require = "token"                        # or a list; absent for nothing
 //! ```
+//!
+//! Of a script also `parameters = true` and `unsafe = true`.
 
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use bpftrust_signature::{Grant, Rights};
+use bpftrust_signature::{Grant, Rights, ScriptRights};
 use serde::Deserialize;
 use toml::Spanned;
 use toml::value::{Datetime, Offset};
 
+use crate::Vocabulary;
 use crate::rights_text::{List, ProgramsText, RightsText};
 use crate::source::{NameText, RequireText, Source, TextError, VersionText};
 
 /// No grant is larger, in bytes.
 const MAX_SIZE: u64 = 64 * 1024;
+
+/// The ability that is worth something without any command.
+const LAUNCH: &str = "launch-scripts";
 
 /// A grant as it stands in a file.
 #[derive(Debug, Deserialize)]
@@ -41,6 +47,10 @@ pub struct GrantFile {
     abilities: Option<List>,
     #[serde(default)]
     require: RequireText,
+    #[serde(default)]
+    parameters: bool,
+    #[serde(default)]
+    r#unsafe: bool,
 }
 
 impl GrantFile {
@@ -67,7 +77,9 @@ fn parse(source: &Source, now: u64) -> Result<Grant, TextError> {
         abilities: file.abilities,
     };
     let rights = text.rights(source, &Rights::NONE, &Rights::UNLIMITED)?;
-    if rights.commands.is_empty() {
+    let launch = Vocabulary::Abilities.number(LAUNCH);
+    let launches = launch.is_some_and(|launch| rights.abilities.contains(launch));
+    if rights.commands.is_empty() && !launches {
         return Err(source.problem(
             0..0,
             "an empty grant: without any command it allows nothing",
@@ -84,7 +96,11 @@ fn parse(source: &Source, now: u64) -> Result<Grant, TextError> {
         }
         None => 0,
     };
+    let mut script = ScriptRights::empty();
+    script.set(ScriptRights::PARAMETERS, file.parameters);
+    script.set(ScriptRights::UNSAFE, file.r#unsafe);
     Ok(Grant {
+        script,
         name: file.name.0,
         version: file.version.0,
         not_after,

@@ -49,7 +49,7 @@ pub use decision::{Answer, Decider, Question};
 pub use enforce::{Adopted, Mode, enforce, release, require_root};
 pub use entitlement::{Denial, Entitlement, Signed};
 pub use error::{Error, Result};
-pub use event::{Asked, Event, History, Item};
+pub use event::{Asked, Event, History, Item, ScriptRun};
 pub use evict::{Owner, evict};
 pub use gate::keep_descriptors;
 pub use grant_file::GrantFile;
@@ -61,5 +61,5 @@ pub use policy::{
 };
 pub use seal::{Anchor, seal};
 pub use source::TextError;
-pub use status::{Image, Key, Object, Seal, Status, Token};
+pub use status::{Image, Key, Object, Script, Seal, Status, Token};
 pub use vocabulary::{Vocabulary, Word, describe};

@@ -2,10 +2,10 @@
 
 use std::time::SystemTime;
 
-use bpftrust_signature::{Grant, KeyHint, Name, Nonce, Requirements, Rights};
+use bpftrust_signature::{Grant, KeyHint, Name, Nonce, Requirements, Rights, ScriptRights};
 use bpftrust_verity::Digest;
 
-use crate::abi::{self, bt_image, bt_key, bt_owned, bt_state, bt_token};
+use crate::abi::{self, bt_grant, bt_image, bt_key, bt_owned, bt_script, bt_state, bt_token};
 use crate::clock::{Boot, uptime};
 use crate::pins::Pins;
 use crate::{Libraries, Mode, Result, seal};
@@ -140,6 +140,21 @@ pub struct Image {
     pub rights: Rights,
     /// What each of its calls takes besides.
     pub requires: Requirements,
+    /// The signed script that it runs, or, of a launcher, starts a loader on.
+    pub script: Option<Script>,
+}
+
+/// A signed script.
+#[derive(Clone, Debug)]
+pub struct Script {
+    /// fs-verity digest of it.
+    pub digest: Digest,
+    /// The key that signed it.
+    pub key: Option<KeyHint>,
+    /// Whose key it was, as the policy called him then.
+    pub publisher: Option<Name>,
+    /// What its signature granted; `None` if that said nothing.
+    pub grant: Option<Grant>,
 }
 
 /// A program, map or link.
@@ -335,18 +350,40 @@ impl Image {
             digest: abi::digest(&raw.digest),
             key: abi::key_hint(raw.key),
             publisher: Name::from_bytes(&raw.publisher),
-            grant: Name::from_bytes(&raw.grant.name)
-                .filter(|_| raw.granted != 0)
-                .map(|name| Grant {
-                    name,
-                    version: raw.grant.version,
-                    not_after: raw.grant.not_after,
-                    rights: abi::rights(&raw.grant.rights),
-                    requires: Requirements::from_bits_retain(raw.grant.required as u8),
-                }),
+            grant: granted(raw.granted.into(), &raw.grant),
             rights: abi::rights(&raw.rights),
             requires: Requirements::from_bits_retain(raw.required),
+            script: Script::parse(&raw.script),
         }
+    }
+}
+
+/// What a signature grants, if `granted` says that it does.
+fn granted(granted: u32, raw: &bt_grant) -> Option<Grant> {
+    let name = Name::from_bytes(&raw.name).filter(|_| granted != 0)?;
+    Some(Grant {
+        name,
+        version: raw.version,
+        not_after: raw.not_after,
+        rights: abi::rights(&raw.rights),
+        requires: Requirements::from_bits_retain(raw.required as u8),
+        script: ScriptRights::from_bits_retain(raw.script as u8),
+    })
+}
+
+impl Script {
+    fn parse(raw: &bt_script) -> Option<Self> {
+        Some(Self {
+            digest: abi::digest(&raw.digest)?,
+            key: abi::key_hint(raw.key),
+            publisher: Name::from_bytes(&raw.publisher),
+            grant: granted(raw.granted, &raw.grant),
+        })
+    }
+
+    /// The name in its grant.
+    pub fn name(&self) -> Option<&Name> {
+        self.grant.as_ref().map(|grant| &grant.name)
     }
 }
 

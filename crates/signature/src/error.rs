@@ -163,6 +163,12 @@ pub enum Malformed {
         /// `enum bt_requirement` of `bpf/abi.h`.
         bits: u16,
     },
+    /// It lets a script have what this version does not know.
+    #[error("a grant with the rights of scripts {bits:#x}, of which not all are known")]
+    ScriptRight {
+        /// `enum bt_script_right` of `bpf/abi.h`.
+        bits: u16,
+    },
     /// A grant without a name, or with one that can't be.
     #[error("the name in its grant is none")]
     GrantName,

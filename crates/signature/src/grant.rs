@@ -217,6 +217,30 @@ impl Requirements {
     }
 }
 
+bitflags::bitflags! {
+    /// What a script may have besides rights: `enum bt_script_right` of `bpf/abi.h`.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+    pub struct ScriptRights: u8 {
+        /// Parameters, of who starts it.
+        const PARAMETERS = 1;
+        /// A loader that is started with `--unsafe`.
+        const UNSAFE = 2;
+    }
+}
+
+impl ScriptRights {
+    /// What files call each.
+    pub const NAMES: [&str; 2] = ["parameters", "unsafe"];
+
+    /// The names of those that are in it.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        let has = move |place: &usize| self.bits() >> place & 1 == 1;
+        (0..Self::NAMES.len())
+            .filter(has)
+            .map(|place| Self::NAMES[place])
+    }
+}
+
 /// The name of a loader or publisher: 1 to 31 letters, digits, `-`, `_` or `.`.
 /// It stands in events, status lines and keyrings.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -264,7 +288,7 @@ impl fmt::Display for Name {
     }
 }
 
-/// What a signature lets a loader do, and for how long.
+/// What a signature lets a loader, or a script in it, do, and for how long.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {
     /// The loader's name: with its publisher's the owner of what it makes.
@@ -278,6 +302,8 @@ pub struct Grant {
     pub rights: Rights,
     /// What each of its calls takes besides.
     pub requires: Requirements,
+    /// Of a script, what it may have besides; of a loader nothing.
+    pub script: ScriptRights,
 }
 
 impl Grant {
@@ -296,6 +322,7 @@ impl Grant {
         let mut bytes = [0; Self::SIZE];
         bytes[..2].copy_from_slice(&(Self::SIZE as u16).to_le_bytes());
         bytes[2..4].copy_from_slice(&u16::from(self.requires.bits()).to_le_bytes());
+        bytes[4..6].copy_from_slice(&u16::from(self.script.bits()).to_le_bytes());
         bytes[8..16].copy_from_slice(&self.version.to_le_bytes());
         bytes[16..24].copy_from_slice(&self.not_after.to_le_bytes());
         bytes[24..56].copy_from_slice(&self.name.to_bytes());
@@ -320,7 +347,12 @@ impl Grant {
             .ok()
             .and_then(Requirements::from_bits)
             .ok_or(Malformed::Requirement { bits: required })?;
-        if bytes[4..8] != [0; 4] {
+        let bits = u16::from_le_bytes([bytes[4], bytes[5]]);
+        let script = u8::try_from(bits)
+            .ok()
+            .and_then(ScriptRights::from_bits)
+            .ok_or(Malformed::ScriptRight { bits })?;
+        if bytes[6..8] != [0; 2] {
             return Err(Malformed::Reserved);
         }
         let word = |at: usize| {
@@ -338,6 +370,7 @@ impl Grant {
             not_after: word(16),
             rights: Rights::from_bytes(rights),
             requires,
+            script,
         })
     }
 }
@@ -359,6 +392,7 @@ mod tests {
                 abilities: [7].into_iter().collect(),
             },
             requires: Requirements::empty(),
+            script: ScriptRights::empty(),
         }
     }
 
@@ -378,8 +412,10 @@ mod tests {
         assert_eq!(Grant::parse(&expected), Ok(grant()));
         // Bits which were reserved say what it takes besides.
         expected[2] = 5;
+        expected[4] = 2;
         let tied = Grant {
             requires: Requirements::TOKEN | Requirements::SIGNED_PROGRAMS,
+            script: ScriptRights::UNSAFE,
             ..grant()
         };
         assert_eq!(tied.to_bytes()[..], expected);
@@ -401,7 +437,9 @@ mod tests {
         assert_eq!(changed(0, 105), Err(Malformed::GrantSize { size: 105 }));
         assert_eq!(changed(2, 8), Err(Malformed::Requirement { bits: 8 }));
         assert_eq!(changed(3, 1), Err(Malformed::Requirement { bits: 256 }));
-        assert_eq!(changed(4, 1), Err(Malformed::Reserved));
+        assert_eq!(changed(4, 4), Err(Malformed::ScriptRight { bits: 4 }));
+        assert_eq!(changed(5, 1), Err(Malformed::ScriptRight { bits: 256 }));
+        assert_eq!(changed(6, 1), Err(Malformed::Reserved));
         assert_eq!(changed(7, 1), Err(Malformed::Reserved));
         assert_eq!(
             changed(15, 0x80),

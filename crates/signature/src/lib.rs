@@ -28,7 +28,7 @@ pub use certificate::{Certificate, KeyHint, ParseKeyHintError, Validity};
 pub use error::{Error, Malformed};
 pub use file_signature::FileSignature;
 pub use generate::Identity;
-pub use grant::{Grant, Name, Requirements, Rights, Set};
+pub use grant::{Grant, Name, Requirements, Rights, ScriptRights, Set};
 pub use key::{Hash, KeyAlgorithm};
 pub use order::{Nonce, Order, ParseNonceError, SignedOrder};
 pub use signed_data::{Scheme, SignedData};

@@ -160,6 +160,7 @@ mod tests {
             not_after: 0,
             rights: Rights::NONE,
             requires: crate::Requirements::empty(),
+            script: crate::ScriptRights::PARAMETERS,
         };
         let statement = Statement::with_grant(Kind::Script, grant.clone());
         let bytes = statement.to_bytes();

@@ -38,6 +38,7 @@ mod preload;
 mod process;
 mod registry;
 mod runner;
+mod script;
 mod seal;
 mod sealed;
 mod signing;

@@ -160,12 +160,24 @@ impl Running {
     /// The same, and what it is told to do is `call`.
     pub fn start_with(guest: &mut Guest, program: &Path, first: &str, call: &str) -> Result<Self> {
         let steps = format!("{}.step", program.display());
+        let line = Self::actions(&steps, first, call)?;
+        Self::started(guest, Program::new(program).args(words(&line)), steps)
+    }
+
+    /// What it is to do, for who gives it that in another way; `steps` is the beginning of
+    /// names of files.
+    pub fn actions(steps: &str, first: &str, call: &str) -> Result<String> {
         let mut line = format!("{first} say ready");
         for number in 1..=CALLS {
             let _ = fs::remove_file(format!("{steps}-{number}"));
             write!(line, " until {steps}-{number} {call} say done-{number}")?;
         }
-        let mut process = guest.start(Program::new(program).args(words(&line)))?;
+        Ok(line)
+    }
+
+    /// The same, by a program that knows what to do.
+    pub fn started(guest: &mut Guest, program: Program, steps: String) -> Result<Self> {
+        let mut process = guest.start(program)?;
         guest.wait_until_says(&mut process, "ready")?;
         Ok(Self {
             process,

@@ -44,6 +44,8 @@ pub const GROUPS: &[&Group] = &[
     &tests::required::GROUP,
     &tests::signedprograms::GROUP,
     &tests::skeleton::GROUP,
+    &tests::script::GROUP,
+    &tests::script_rule::GROUP,
     &tests::policy::GROUP,
     &tests::forged::GROUP,
     &tests::change::GROUP,

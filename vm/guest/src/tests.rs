@@ -37,6 +37,8 @@ pub mod required;
 pub mod ring;
 pub mod run;
 pub mod sandbox;
+pub mod script;
+pub mod script_rule;
 pub mod seal;
 pub mod sealedpolicy;
 pub mod sealing;

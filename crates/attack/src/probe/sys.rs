@@ -161,6 +161,27 @@ pub fn file_as_code(file: &File) -> io::Result<()> {
     map(libc::PROT_READ | libc::PROT_EXEC, file.as_raw_fd(), PAGE).map(drop)
 }
 
+/// Maps a file as a launcher does the script that it starts a loader on: its first
+/// byte, shared and executable.
+pub fn file_as_script(file: &File) -> io::Result<()> {
+    // SAFETY: the kernel chooses a free place, and nobody uses it.
+    let place = unsafe {
+        let protection = libc::PROT_READ | libc::PROT_EXEC;
+        libc::mmap(
+            null_mut(),
+            1,
+            protection,
+            libc::MAP_SHARED,
+            file.as_raw_fd(),
+            0,
+        )
+    };
+    if place == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
 /// Attaches System V shared memory as code.
 pub fn shared_memory_as_code() -> io::Result<()> {
     // SAFETY: a new segment, at an address that the kernel chooses; nothing that

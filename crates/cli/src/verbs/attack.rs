@@ -16,7 +16,7 @@ const PROGRAM: &str = "bpftrust-attack";
 
 pub fn run(args: &AttackArgs) -> anyhow::Result<Outcome> {
     let me = std::env::current_exe().context("finding this program's own file")?;
-    let program = beside(&me).unwrap_or_else(|| PROGRAM.into());
+    let program = beside(&me, PROGRAM).unwrap_or_else(|| PROGRAM.into());
     let mut command = Command::new(&program);
     command.arg(if args.list { "list" } else { "run" });
     if args.json {
@@ -32,8 +32,8 @@ pub fn run(args: &AttackArgs) -> anyhow::Result<Outcome> {
         .advise(|| format!("install {PROGRAM} beside {} or in PATH", escaped(&me)))
 }
 
-/// The program in the directory that this one is in, if it is there.
-fn beside(me: &Path) -> Option<PathBuf> {
-    let program = me.parent()?.join(PROGRAM);
+/// The program of this name in the directory that this one is in, if it is there.
+pub(super) fn beside(me: &Path, name: &str) -> Option<PathBuf> {
+    let program = me.parent()?.join(name);
     program.exists().then_some(program)
 }

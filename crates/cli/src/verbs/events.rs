@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 
 use anyhow::Context;
 use bpftrust_guard::{Event, History, Item, Key};
-use bpftrust_signature::KeyHint;
+use bpftrust_signature::{KeyHint, Name};
+use bpftrust_verity::Digest;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use serde::Serialize;
@@ -95,10 +96,13 @@ struct Line<'a> {
     digest: Option<String>,
     key: Option<String>,
     publisher: Option<&'a str>,
+    script: Option<&'a str>,
+    script_digest: Option<String>,
 }
 
 impl<'a> Line<'a> {
     fn new(event: &'a Event, publishers: &'a Publishers) -> Self {
+        let script = event.script.as_ref();
         Self {
             sequence: event.sequence,
             time: humantime::format_rfc3339_micros(event.time).to_string(),
@@ -118,6 +122,8 @@ impl<'a> Line<'a> {
             digest: event.digest.as_ref().map(ToString::to_string),
             key: event.key.as_ref().map(ToString::to_string),
             publisher: publishers.of(event),
+            script: script.and_then(|script| Some(script.name.as_ref()?.as_str())),
+            script_digest: script.map(|script| script.digest.to_string()),
         }
     }
 }
@@ -156,12 +162,20 @@ fn text(event: &Event, publishers: &Publishers) -> String {
     )
     .expect("writing to a string");
     if let Some(digest) = &event.digest {
-        let digest = digest.to_string();
-        write!(line, "  {}", digest.get(..19).unwrap_or(&digest)).expect("writing to a string");
+        write!(line, "  {}", prefix(digest)).expect("writing to a string");
     }
     if let Some(publisher) = publishers.of(event) {
         write!(line, "  by {publisher}").expect("writing to a string");
     }
+    if let Some(script) = &event.script {
+        let name = script.name.as_ref().map_or("(no name)", Name::as_str);
+        write!(line, "  script {name} {}", prefix(&script.digest)).expect("writing to a string");
+    }
     line.push('\n');
     line
+}
+
+/// The algorithm and the first 12 digits: enough to tell files apart.
+pub fn prefix(digest: &Digest) -> String {
+    digest.to_string().chars().take(19).collect()
 }

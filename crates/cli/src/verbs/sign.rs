@@ -1,6 +1,7 @@
 //! `bpftrust sign`: files, many files, whole directories.
 
 mod libraries;
+mod script;
 
 use std::path::{Path, PathBuf};
 
@@ -70,11 +71,20 @@ fn grant(args: &SignArgs) -> anyhow::Result<Option<Grant>> {
         return Ok(None);
     };
     ensure!(
-        args.kind == SignKind::Loader,
-        "--grant says what a loader may do, and --kind {} signs none",
+        kind(args) != SignKind::Library,
+        "--grant says what a loader or script may do, and --kind {} signs none",
         kind_name(args)
     );
-    Ok(Some(GrantFile::load(path)?))
+    let grant = GrantFile::load(path)?;
+    if kind(args) == SignKind::Loader
+        && let Some(what) = grant.script.names().next()
+    {
+        return Err(advised(
+            anyhow!("{} grants '{what}', which only scripts have", escaped(path)),
+            format!("take '{what}' out, or sign a script: --script"),
+        ));
+    }
+    Ok(Some(grant))
 }
 
 /// What was done to one file.
@@ -99,7 +109,7 @@ impl Done {
             kind_name(args),
             self.digest
         ));
-        if args.kind == SignKind::Loader && is_generic_loader(&member.path) {
+        if kind(args) == SignKind::Loader && is_generic_loader(&member.path) {
             output::warn(&format!(
                 "{path} loads what it is told to: signing it signs everything that it can be \
                  told to load"
@@ -127,10 +137,10 @@ fn sign_member(
     }
     let statement = match grant {
         _ if args.bare => None,
-        None => Some(Statement::new(args.kind.into())),
+        None => Some(Statement::new(kind(args).into())),
         Some(grant) => {
             require_newer(&target, grant)?;
-            Some(Statement::with_grant(args.kind.into(), grant.clone()))
+            Some(Statement::with_grant(kind(args).into(), grant.clone()))
         }
     };
     if !args.detached {
@@ -208,15 +218,18 @@ fn require_newer(target: &Target, grant: &Grant) -> anyhow::Result<()> {
 fn is_meant(target: &Target, args: &SignArgs) -> bool {
     match elf::role(target.file()) {
         Some(Role::Executable) if tree::is_executable(target.file()) => {
-            args.bare || args.kind == SignKind::Loader
+            args.bare || kind(args) == SignKind::Loader
         }
-        Some(Role::Library) => args.bare || args.kind == SignKind::Library,
+        Some(Role::Library) => args.bare || kind(args) == SignKind::Library,
         _ => false,
     }
 }
 
 /// Refuses a file that would not count as what it is to be signed as.
 fn require_kind(target: &Target, args: &SignArgs) -> anyhow::Result<()> {
+    if kind(args) == SignKind::Script {
+        return script::require_script(target, args.allow_includes);
+    }
     if args.bare || elf::role(target.file()).is_some() {
         return Ok(());
     }
@@ -225,7 +238,7 @@ fn require_kind(target: &Target, args: &SignArgs) -> anyhow::Result<()> {
             "it is no ELF file, so the kernel never takes it for a {}",
             kind_name(args)
         ),
-        "for a script it is the interpreter that is executed; --bare signs any file",
+        "a script that a loader is started on is signed with --script; --bare signs any file",
     ))
 }
 
@@ -233,7 +246,15 @@ fn kind_name(args: &SignArgs) -> &'static str {
     if args.bare {
         "bare file"
     } else {
-        Kind::from(args.kind).name()
+        Kind::from(kind(args)).name()
+    }
+}
+
+fn kind(args: &SignArgs) -> SignKind {
+    if args.script {
+        SignKind::Script
+    } else {
+        args.kind
     }
 }
 
@@ -242,6 +263,7 @@ impl From<SignKind> for Kind {
         match kind {
             SignKind::Loader => Self::Loader,
             SignKind::Library => Self::Library,
+            SignKind::Script => Self::Script,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
 
 use bpftrust_guard::{
-    Error, Image, Libraries, Mode, Object, Seal, Status, Token, Vocabulary, describe,
+    Error, Image, Libraries, Mode, Object, Script, Seal, Status, Token, Vocabulary, describe,
 };
 use bpftrust_signature::Name;
 use serde_json::{Value, json};
@@ -14,6 +14,7 @@ use crate::cli::StatusArgs;
 use crate::guard_advice::explain;
 use crate::output::{Outcome, escape_bytes, print, print_json};
 use crate::rights::{grant_as_json, require, rights_as_json};
+use crate::verbs::events::prefix;
 use crate::verbs::policy::libraries;
 
 pub fn run(args: &StatusArgs) -> anyhow::Result<Outcome> {
@@ -97,9 +98,20 @@ fn as_json(status: &Status) -> Value {
             "grant": image.grant.as_ref().map(grant_as_json),
             "rights": rights_as_json(&image.rights),
             "require": require(image.requires),
+            "script": image.script.as_ref().map(script_as_json),
         })).collect::<Vec<_>>(),
         "tokens": status.tokens.iter().map(token_as_json).collect::<Vec<_>>(),
         "loaders": loaders(status).iter().map(Loader::as_json).collect::<Vec<_>>(),
+    })
+}
+
+fn script_as_json(script: &Script) -> Value {
+    json!({
+        "name": script.name().map(Name::as_str),
+        "digest": script.digest.to_string(),
+        "key": script.key.as_ref().map(ToString::to_string),
+        "publisher": script.publisher.as_ref().map(Name::as_str),
+        "grant": script.grant.as_ref().map(grant_as_json),
     })
 }
 
@@ -278,6 +290,10 @@ fn list(text: &mut String, title: &str, images: &[&Image], status: &Status) {
             .map(|key| &key.publisher);
         if let Some(publisher) = publisher {
             write!(text, "  by {publisher}").expect(TO_STRING);
+        }
+        if let Some(script) = &image.script {
+            let name = script.name().map_or("(no name)", Name::as_str);
+            write!(text, "  script {name} {}", prefix(&script.digest)).expect(TO_STRING);
         }
         if image.adopted {
             text.push_str("  adopted");

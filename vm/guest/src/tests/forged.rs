@@ -29,7 +29,8 @@ pub const GROUP: Group = Group {
 /// Where a grant's fields are in a statement (`struct bt_grant`).
 const SIZE: usize = STATEMENT_SIZE;
 const REQUIRED: usize = SIZE + 2;
-const RESERVED: usize = SIZE + 4;
+const SCRIPT: usize = SIZE + 4;
+const RESERVED: usize = SIZE + 6;
 const VERSION: usize = SIZE + 8;
 const NOT_AFTER: usize = SIZE + 16;
 const NAME: usize = SIZE + 24;
@@ -205,9 +206,9 @@ fn a_grant_of_another_form_is_a_bad_signature(guest: &mut Guest) -> Result<()> {
         ("larger than it says", size(&[grant, &[0; 8]].concat(), 104)),
         ("smaller than it says", size(grant, 112)),
         ("size 0", size(grant, 0)),
-        ("reserved", edited(RESERVED, &[1])),
-        ("more reserved", edited(RESERVED + 3, &[1])),
-        ("an unknown requirement", edited(REQUIRED, &[2])),
+        ("an unknown right of scripts", edited(SCRIPT, &[4])),
+        ("reserved", edited(RESERVED + 1, &[1])),
+        ("an unknown requirement", edited(REQUIRED, &[8])),
         ("one more", edited(REQUIRED + 1, &[0x80])),
         ("version 2^63", edited(VERSION + 7, &[0x80])),
         ("no name", edited(NAME, &[0; 32])),

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/*
+ * Scripts. A *launcher* is a trusted process that may start loaders on signed
+ * scripts (BT_ABILITY_LAUNCH_SCRIPTS). It opens a script as descriptor 0 and maps
+ * it, shared and executable, which nobody else has a use for: so a hook is handed
+ * the file that it opened, and judges it. Its next exec of a loader then starts
+ * that loader on this script.
+ *
+ * A launcher is believed that it reads no other file into the loader's input, and
+ * for the environment. Not for what the script is or may, nor for the words that
+ * the loader is given.
+ */
+#ifndef BPFTRUST_SCRIPT_H
+#define BPFTRUST_SCRIPT_H
+
+/* include/uapi/linux/mman.h; MAP_SHARED_VALIDATE has the bit, too */
+#define MAP_SHARED 0x01
+
+/* A loader's command line: "NAME", "--", "-", then parameters; with the right to it
+ * "--unsafe" behind the name. */
+#define WORDS 3
+#define LOADER_NAME_SIZE 32
+#define LINE_SIZE 48
+static const char unsafe_word[] = "--unsafe";
+static const char input_words[] = "--\0-";
+
+_Static_assert(LOADER_NAME_SIZE + sizeof(unsafe_word) + sizeof(input_words) <= LINE_SIZE,
+	       "a line is what is looked at");
+
+/* The image of @task if that is a launcher who was given a script. */
+static __always_inline struct bt_image *launcher_of(u64 task)
+{
+	struct standing standing = standing_of(task);
+
+	if (!is_trusted(&standing) || standing.image->script.state != BT_SCRIPT_LAUNCHES)
+		return NULL;
+	return standing.image;
+}
+
+/* By the rights that its image keeps: it gives nothing without take_launch(). */
+static __always_inline bool launches_scripts(const struct bt_image *image)
+{
+	return allows(&image->rights, BT_OBJECT_ABILITY, BT_ABILITY_LAUNCH_SCRIPTS);
+}
+
+/* The script that @launcher starts a loader on, into @script, if it still may. */
+static __noinline int take_launch(struct bt_image *launcher, struct bt_script *script)
+{
+	struct bt_rights rights;
+	u32 required;
+
+	if (refresh(launcher, &rights, &required) == BT_REASON_NONE &&
+	    allows(&rights, BT_OBJECT_ABILITY, BT_ABILITY_LAUNCH_SCRIPTS))
+		__builtin_memcpy(script, &launcher->script, sizeof(*script));
+	return 0;
+}
+
+/*
+ * Makes @file, whose verdict and digest are in @scratch, what the launcher @image
+ * starts a loader on. One launcher starts one script: after a second none is known
+ * to be the one that it goes on to start.
+ */
+static __always_inline u8 take_script(struct file *file, struct scratch *scratch,
+				      struct bt_image *image, u8 reason)
+{
+	struct bt_script *script = &image->script;
+	struct verdict *verdict = &scratch->verdict;
+	struct bt_state *guard = guard_state();
+
+	if (__sync_val_compare_and_swap(&script->state, BT_SCRIPT_NONE, BT_SCRIPT_JUDGING)) {
+		__sync_lock_test_and_set(&script->state, BT_SCRIPT_SPOILT);
+		return BT_REASON_UNSIGNED_SCRIPT;
+	}
+	if (reason == BT_REASON_NO_SIGNATURE)
+		return BT_REASON_UNSIGNED_SCRIPT;
+	if (reason != BT_REASON_NONE)
+		return reason;
+	if (verdict->kind != BT_KIND_SCRIPT)
+		return BT_REASON_WRONG_KIND;
+	if (!guard || !take_key(&scratch->key, generation_of(guard), verdict->key))
+		return BT_REASON_UNKNOWN_KEY;
+	script->inode = (u64)file->f_inode;
+	__builtin_memcpy(&script->digest, &scratch->image.digest, sizeof(script->digest));
+	__builtin_memcpy(script->key, verdict->key, sizeof(script->key));
+	__builtin_memcpy(script->publisher, scratch->key.name, sizeof(script->publisher));
+	script->granted = verdict->granted;
+	__builtin_memcpy(&script->grant, &verdict->grant, sizeof(script->grant));
+	if (__sync_val_compare_and_swap(&script->state, BT_SCRIPT_JUDGING, BT_SCRIPT_LAUNCHES) !=
+	    BT_SCRIPT_JUDGING)
+		return BT_REASON_UNSIGNED_SCRIPT;
+	return BT_REASON_NONE;
+}
+
+/* Do the bytes at @at begin with these, of a string with its NUL or more? */
+#define BEGINS_WITH(at, bytes)                                  \
+	({                                                      \
+		bool same = true;                               \
+		for (u32 k = 0; k < sizeof(bytes) && same; k++) \
+			same = (at)[k] == (u8)(bytes)[k];       \
+		same;                                           \
+	})
+
+/*
+ * The words that @bprm brings, which are on the new stack. Nobody else has that yet
+ * (fs/exec.c, begin_new_exec, holds exec_update_lock). Returns how many of them come
+ * before parameters, or 0 if they are no loader's on a script. @line is for reading.
+ */
+static __always_inline int fixed_words(struct linux_binprm *bprm, u8 *line, bool *unsafe)
+{
+	u32 at = 0;
+
+	if (bpf_copy_from_user(line, LINE_SIZE, (void *)bprm->p))
+		return 0;
+	while (at < LOADER_NAME_SIZE - 1 && line[at])
+		at++;
+	if (line[at++])
+		return 0;
+	*unsafe = BEGINS_WITH(line + at, unsafe_word);
+	if (*unsafe)
+		at += sizeof(unsafe_word);
+	return BEGINS_WITH(line + at, input_words) ? WORDS + *unsafe : 0;
+}
+
+/*
+ * May a launcher start @bprm so on the script in @scratch? Descriptor 0 is that very
+ * file, and its words are those that the script's grant allows.
+ */
+static __always_inline u8 judge_start(struct linux_binprm *bprm, struct scratch *scratch)
+{
+	const struct bt_script *script = &scratch->script;
+	struct file *input = file_of_current(0);
+	bool unsafe = false;
+	int words = fixed_words(bprm, (u8 *)scratch->xattr.at, &unsafe);
+
+	if (!input || (u64)BPF_CORE_READ(input, f_inode) != script->inode)
+		return BT_REASON_UNSIGNED_SCRIPT;
+	if (!words || bprm->argc < words)
+		return BT_REASON_UNSIGNED_SCRIPT;
+	if (unsafe && !(script->grant.script & BT_SCRIPT_UNSAFE))
+		return BT_REASON_NOT_GRANTED;
+	if (bprm->argc > words && !(script->grant.script & BT_SCRIPT_PARAMETERS))
+		return BT_REASON_NOT_GRANTED;
+	return BT_REASON_NONE;
+}
+
+#endif
