@@ -2,6 +2,7 @@
 
 mod demo;
 mod mutants;
+mod script_tools;
 mod setup;
 mod test;
 mod tools;
@@ -24,6 +25,9 @@ enum Chore {
     Demo(demo::Arguments),
     /// Break one rule of the kernel side at a time: do the tests notice?
     Mutants(mutants::Arguments),
+    /// Run each script that Debian ships with bpftrace, signed and not, in microVMs, and
+    /// write the table
+    ScriptTools(script_tools::Arguments),
     /// Install what building and testing need
     Setup,
     /// Everything that must hold: lint, unit tests, guest tests; one summary
@@ -38,6 +42,7 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().chore {
         Chore::Demo(arguments) => demo::run(&arguments),
         Chore::Mutants(arguments) => mutants::run(&arguments),
+        Chore::ScriptTools(arguments) => script_tools::run(&arguments),
         Chore::Setup => setup::run().map(|()| ExitCode::SUCCESS),
         Chore::Test => test::run(),
         Chore::Tools(arguments) => tools::run(&arguments),

@@ -11,6 +11,7 @@ mod policies;
 mod programs;
 mod rights;
 mod rules;
+mod scripts;
 mod seal;
 mod tokens;
 
@@ -152,6 +153,7 @@ fn mutants() -> Result<Vec<Mutant>> {
         .chain(seal::RULES)
         .chain(orders::RULES)
         .chain(libraries::RULES)
+        .chain(scripts::RULES)
         .map(|&(name, file, from, to, test)| Mutant {
             name: name.to_owned(),
             file,

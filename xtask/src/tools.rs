@@ -84,7 +84,11 @@ fn examine(arguments: &Arguments) -> Result<()> {
     for kernel in chosen.into_iter().filter(|kernel| kernel.supported) {
         let path = kept(kernel)?;
         fs::create_dir_all(path.parent().context("a file in a directory")?)?;
-        examine_on(arguments, &payload, kernel, &path)?;
+        let guest = Guest {
+            command: "tools",
+            progress: table::progress,
+        };
+        examine_on(&guest, &arguments.filters, &payload, kernel, &path)?;
     }
     Ok(())
 }
@@ -109,21 +113,28 @@ fn object() -> Result<PathBuf> {
     Ok(object)
 }
 
+/// What the harness is asked for in a guest, and how one of its lines is shown.
+pub struct Guest {
+    pub command: &'static str,
+    pub progress: fn(&str) -> String,
+}
+
 /// Runs the tools in a guest; what it prints is a line about itself, then one for each.
 /// What is known is kept in `path` after each of them.
-fn examine_on(
-    arguments: &Arguments,
+pub fn examine_on(
+    guest: &Guest,
+    filters: &[String],
     payload: &vm::Payload,
     kernel: &Kernel,
     path: &Path,
 ) -> Result<()> {
     let boot = prepare(kernel, &SYSTEM, false)?;
-    let mut command = vec![suite::HARNESS.to_owned(), "tools".to_owned()];
-    command.extend(arguments.filters.iter().cloned());
+    let mut command = vec![suite::HARNESS.to_owned(), guest.command.to_owned()];
+    command.extend(filters.iter().cloned());
     let run = payload.run(&boot, &SYSTEM, command, vm::TIMEOUT)?;
     let mut said = Vec::new();
     let mut found = Value::Null;
-    let before = if arguments.filters.is_empty() {
+    let before = if filters.is_empty() {
         None
     } else {
         read(path)?
@@ -135,7 +146,11 @@ fn examine_on(
         while let Some(length) = said.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = said.drain(..=length).collect();
             let line = String::from_utf8_lossy(&line);
-            println!("{:>5}  {}", kernel.series, table::progress(line.trim_end()));
+            println!(
+                "{:>5}  {}",
+                kernel.series,
+                (guest.progress)(line.trim_end())
+            );
             if kept.is_ok() {
                 kept = keep(&mut found, before.as_ref(), &line, path);
             }
@@ -155,7 +170,7 @@ fn examine_on(
 }
 
 /// What was kept, if anything.
-fn read(path: &Path) -> Result<Option<Value>> {
+pub fn read(path: &Path) -> Result<Option<Value>> {
     if !path.exists() {
         return Ok(None);
     }

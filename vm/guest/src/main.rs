@@ -15,7 +15,8 @@
 //! - [`demo`]: what `make demo` shows
 //! - [`startup`]: what `bpftrust run` adds to the start of a loader
 //! - [`preload`]: the library that names tokens
-//! - [`tools`]: Debian's tools, one by one, under a token
+//! - [`tools`]: Debian's tools, one by one, under a token; its scripts, signed
+//! - [`script`]: scripts, and what starts loaders on them
 //! - [`mod@unit`]: units of systemd's
 //! - [`envelope`]: signatures as an attacker makes them
 //! - [`tests`]: the tests, one file per group
@@ -64,6 +65,7 @@ const USAGE: &str = "usage: bpftrust-guest COMMAND
   serve                                run the guest's job, as a service of its PID 1
   demo                                 tell the story of `make demo`, in a guest
   tools [FILTER...]                    run the tools of `cargo xtask tools`, in a guest
+  script-tools [FILTER...]             run the scripts of `cargo xtask script-tools`
   setup GROUP | teardown GROUP         make or remove a group's fixture";
 
 fn main() -> ExitCode {
@@ -98,6 +100,7 @@ fn dispatch() -> Result<ExitCode> {
         }
         ["serve"] => handover::serve(),
         ["tools", ref filters @ ..] => tools::run(filters),
+        ["script-tools", ref filters @ ..] => tools::scripts::run(filters),
         _ => bail!("{USAGE}"),
     }
 }

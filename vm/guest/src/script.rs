@@ -19,7 +19,7 @@ pub const UNSIGNED_LAUNCHER: &str = "/usr/bin/bpftrust-script";
 pub const INTERPRETER: &str = "/usr/local/bin/bpftrace";
 
 /// Who starts loaders on scripts, and may do nothing else.
-const LAUNCHES: &str = "name = \"launcher\"\nversion = 1\nabilities = [\"launch-scripts\"]\n";
+pub const LAUNCHES: &str = "name = \"launcher\"\nversion = 1\nabilities = [\"launch-scripts\"]\n";
 
 /// The guard, and the interpreter, which must run signed scripts.
 pub fn setup(guest: &mut Guest) -> Result<()> {

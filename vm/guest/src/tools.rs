@@ -3,6 +3,7 @@
 
 mod arrangement;
 mod attempt;
+pub mod scripts;
 mod table;
 
 use crate::fixture::{self, ACME};

@@ -20,8 +20,8 @@ pub const RULES: &[Rule] = &[
     (
         "a signature of anybody's makes a library",
         "library.h",
-        "\tif (verdict->reason != BT_REASON_NONE || ",
-        "\tif (",
+        "\tif (reason != BT_REASON_NONE || verdict->kind",
+        "\tif (verdict->kind",
         "library::code_of_a_file_that_is_no_signed_library_costs_trust",
     ),
     (
@@ -41,8 +41,8 @@ pub const RULES: &[Rule] = &[
     (
         "content that changes is as good as fs-verity",
         "library.h",
-        "\tif (!scratch->image.digest.size)",
-        "\tif (0)",
+        "\tif (!scratch->image.digest.size) {",
+        "\tif (0) {",
         "library-rule::verity_asks_for_content_that_stays",
     ),
     (

@@ -97,8 +97,8 @@ pub const RULES: &[Rule] = &[
     (
         "a grant has no end",
         "entitle.h",
-        "\t       wall_clock(guard) > image->grant.not_after;",
-        "\t       0;",
+        "\treturn end && wall_clock(guard) > end;",
+        "\treturn 0;",
         "grant::a_grant_ends_when_it_says",
     ),
     (

@@ -125,7 +125,7 @@ pub const RULES: &[Rule] = &[
     (
         "an interpreter lends its trust",
         "launch.h",
-        "\tif (bprm->interp != bprm->filename || bprm->executable)",
+        "\tif ((bprm->interp != bprm->filename && !launches) || bprm->executable)",
         "\tif (0)",
         "launch::an_interpreter_lends_no_trust_to_a_script",
     ),

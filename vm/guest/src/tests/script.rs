@@ -214,7 +214,7 @@ fn only_a_trusted_launcher_starts_one(guest: &mut Guest) -> Result<()> {
         expect_no_trust(guest, program, reason)?;
     }
     // Nor one that lost its trust meanwhile.
-    let lost = line(&told).replacen("script", "anonymous-code script", 1);
+    let lost = line(&told).replacen(" script ", " anonymous-code script ", 1);
     expect_no_trust(guest, by("", &lost), "unsigned-script")?;
     let said = by("", &line(&told)).run()?.success()?;
     ensure!(said.ends_with("map hash: ok\n"), "{said}");

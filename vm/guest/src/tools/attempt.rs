@@ -194,7 +194,10 @@ fn measured(said: &str) -> bool {
     let (whole, _) = said.rsplit_once('\n').unwrap_or_default();
     whole
         .lines()
-        .filter(|line| !line.contains("Tracing") && !line.contains("page size"))
+        .filter(|line| {
+            let first = ["Tracing", "Attaching", "page size"];
+            !first.iter().any(|word| line.contains(word))
+        })
         .any(|line| {
             line.contains("|*")
                 || line.split_whitespace().any(|word| {
@@ -213,6 +216,7 @@ mod unit_tests {
         assert!(measured("TIME COMM\n03:32:29 busybox 761\n"));
         assert!(measured(" 2 -> 3 : 1 |***  |\n"));
         assert!(!measured("TIME     COMM  LAT(ms)\n03:33:17\n"));
+        assert!(!measured("Attaching 3 probes...\n"));
         assert!(!measured("Tracing latency higher than 100 us\n"));
         assert!(!measured("03:36:07: 0 0.00\n"));
         assert!(!measured("busybox 76"));

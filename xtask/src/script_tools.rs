@@ -1,0 +1,158 @@
+//! `cargo xtask script-tools`: do the scripts that Debian ships with bpftrace do, signed,
+//! what they do without us? `docs/script-tools.md` is written by it.
+
+use crate::tools::{Guest, examine_on, read};
+use crate::{setup, vm, workspace};
+use anyhow::{Context, Result, ensure};
+use bpftrust_vm::kernels::{KERNELS, Kernel};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+const DOCUMENT: &str = "docs/script-tools.md";
+
+const HEAD: &str = "# Debian's bpftrace scripts, signed
+
+Written by `cargo xtask script-tools`, which runs each `.bt` file of the package as root in
+a guest: as it is, without a guard; then, signed without a grant, by `bpftrust-script`
+while the guard enforces; then as it is, while the guard enforces. bpftrace is signed with
+`programs = \"script\"` ([scripts.md](scripts.md)), libraries may be any. What a script does
+is whether it ends as the other did, when it is interrupted, and shows figures if that
+one did. Not part of `make test`: it takes about an hour for each kernel.
+
+";
+
+const WORDS: &str = "
+- **as without us**: it does what it does without a guard; `*`: that showed no figures, for
+  nothing happened that it is about, and no complaint
+- **fails as without us**: it has the same complaint without a guard
+- **DIFFERENT**: it does something else
+- **NOT REFUSED**: not signed, or without the launcher, it works, too
+
+";
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Run only scripts whose name contains one of these; the others stay as they were
+    /// last found on the same machine
+    #[arg(value_name = "NAME")]
+    filters: Vec<String>,
+
+    /// The kernel's series, such as 6.18; repeatable (all of them, if absent); the
+    /// others stay as they were last found
+    #[arg(long, value_name = "SERIES")]
+    kernel: Vec<String>,
+
+    /// Run nothing: write the table from what was last found
+    #[arg(long, conflicts_with_all = ["kernel", "filters"])]
+    write: bool,
+}
+
+pub fn run(arguments: &Arguments) -> Result<ExitCode> {
+    if !arguments.write {
+        setup::run()?;
+        examine(arguments)?;
+    }
+    let mut found = Vec::new();
+    for kernel in KERNELS.iter().filter(|kernel| kernel.supported) {
+        found.extend(read(&kept(kernel)?)?.map(|value| (kernel.series, value)));
+    }
+    ensure!(!found.is_empty(), "nothing was found yet; leave --write");
+    fs::write(workspace::root().join(DOCUMENT), markdown(&found)?)
+        .with_context(|| format!("cannot write {DOCUMENT}"))?;
+    println!("{DOCUMENT} is written");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Where what was found on a kernel is kept.
+fn kept(kernel: &Kernel) -> Result<PathBuf> {
+    Ok(workspace::target()?
+        .join("script-tools")
+        .join(format!("{}.json", kernel.series)))
+}
+
+fn examine(arguments: &Arguments) -> Result<()> {
+    let options = vm::Arguments {
+        kernel: arguments.kernel.clone(),
+        ..vm::Arguments::default()
+    };
+    let payload = vm::Payload::build(&options)?;
+    let guest = Guest {
+        command: "script-tools",
+        progress,
+    };
+    let chosen = vm::chosen(&options)?;
+    for kernel in chosen.into_iter().filter(|kernel| kernel.supported) {
+        let path = kept(kernel)?;
+        fs::create_dir_all(path.parent().context("a file in a directory")?)?;
+        examine_on(&guest, &arguments.filters, &payload, kernel, &path)?;
+    }
+    Ok(())
+}
+
+/// A guest's line, for who waits.
+fn progress(line: &str) -> String {
+    match serde_json::from_str::<Value>(line) {
+        Ok(row) if row["tool"].is_string() => format!("{}: {}", row["tool"], cell(&row)),
+        _ => line.to_owned(),
+    }
+}
+
+/// One kernel's verdict on one script.
+fn cell(row: &Value) -> String {
+    let reference = &row["reference"];
+    let verdict = match (&row["alike"], &reference["works"]) {
+        (Value::Bool(true), Value::Bool(true)) if reference["measured"] == true => "as without us",
+        (Value::Bool(true), Value::Bool(true)) => "as without us *",
+        (Value::Bool(true), _) => "fails as without us",
+        _ => "DIFFERENT",
+    };
+    // What fails in any case shows nothing of refusals.
+    if row["refused"] == true || reference["works"] == false {
+        verdict.to_owned()
+    } else {
+        format!("{verdict}, NOT REFUSED")
+    }
+}
+
+fn markdown(found: &[(&str, Value)]) -> Result<String> {
+    let mut text = HEAD.to_owned();
+    let mut rows: BTreeMap<&str, BTreeMap<&str, &Value>> = BTreeMap::new();
+    for (series, value) in found {
+        let machine = &value["machine"];
+        let packages = machine["packages"].as_array().context("no packages")?;
+        let bpftrace = packages.iter().filter_map(Value::as_str);
+        let bpftrace: Vec<_> = bpftrace
+            .filter(|name| name.starts_with("bpftrace"))
+            .collect();
+        let release = machine["release"].as_str().context("no release")?;
+        writeln!(text, "- Linux {release}: {}", bpftrace.join(", "))?;
+        for row in value["rows"].as_array().context("no rows")? {
+            let name = row["tool"].as_str().context("no name")?;
+            rows.entry(name).or_default().insert(series, row);
+        }
+    }
+    text += WORDS;
+    let heads: Vec<_> = found.iter().map(|(series, _)| *series).collect();
+    writeln!(text, "| script | {} | complaint |", heads.join(" | "))?;
+    writeln!(text, "|---|{}---|", "---|".repeat(heads.len()))?;
+    for (name, kernels) in rows {
+        let cells: Vec<_> = heads
+            .iter()
+            .map(|series| {
+                kernels
+                    .get(series)
+                    .map_or("not run".into(), |row| cell(row))
+            })
+            .collect();
+        let mut says = kernels
+            .values()
+            .filter_map(|row| row["signed"]["says"].as_str());
+        let says = says.next().unwrap_or_default().replace('|', "\\|");
+        writeln!(text, "| `{name}` | {} | {says} |", cells.join(" | "))?;
+    }
+    Ok(text)
+}
