@@ -10,6 +10,7 @@ mod object;
 mod policy;
 mod process;
 mod program;
+mod script;
 mod signature;
 mod token;
 
@@ -22,6 +23,7 @@ const PARTS: &[&[Attack]] = &[
     object::ATTACKS,
     token::ATTACKS,
     program::ATTACKS,
+    script::ATTACKS,
     policy::ATTACKS,
     input::ATTACKS,
 ];

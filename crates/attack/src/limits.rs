@@ -50,11 +50,6 @@ pub struct Untried {
 /// By the numbers of the project's list.
 pub const UNTRIED: &[Untried] = &[
     Untried {
-        number: "23",
-        what: "scripts that a trusted loader is given",
-        why: "bpftrust does not check them: what a generic loader loads is its own",
-    },
-    Untried {
         number: "26",
         what: "memory and tables used up",
         why: "it would take the machine with it",

@@ -33,6 +33,8 @@ const TIED: &str = "commands = \"all\"\nprograms = \"all\"\nattaches = \"all\"\n
                     abilities = [\"children\", \"delegate\"]\nrequire = \"token\"\n";
 const VERIFYING: &str = "commands = \"all\"\nprograms = \"signed\"\nattaches = \"all\"\n\
                          maps = \"all\"\n";
+const SCRIPTED: &str =
+    "commands = \"all\"\nprograms = \"script\"\nattaches = \"all\"\nmaps = \"all\"\n";
 const DELEGATING: &str = "commands = [\"map_create\", \"token_create\"]\nmaps = [\"hash\"]\n\
                           abilities = [\"children\", \"delegate\"]\n";
 const NARROW: &str = "commands = [\"map_create\", \"prog_load\", \"prog_get_next_id\"]\n\
@@ -50,6 +52,8 @@ const SIGNED: &[(&str, &str, &str)] = &[
     ("tied", "acme", TIED),
     // May load signed programs alone.
     ("verifying", "acme", VERIFYING),
+    // Must run a signed script.
+    ("scripted", "acme", SCRIPTED),
     ("refused", "acme", ALL),
     ("formers", "former", ALL),
     ("strangers", "stranger", ALL),

@@ -120,6 +120,7 @@
 //! path where an action should be is passed over: the kernel puts one there when
 //! it executes the probe as the interpreter of a file.
 
+mod code;
 mod delegate;
 mod errno;
 mod execute;
@@ -135,7 +136,7 @@ use rustix::process::{Resource, Rlimit, setrlimit};
 use rustix::time::{ClockId, clock_gettime, clock_settime};
 use std::ffi::CString;
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -375,9 +376,9 @@ fn alone(action: &str) -> io::Result<()> {
         "anonymous-code" => sys::anonymous_code(),
         "late-code" => sys::late_code(),
         "patched-code" => sys::patched_code(&fs::File::open("/proc/self/exe")?),
-        "memfd-code" => memfd_code(),
+        "memfd-code" => code::in_memory(),
         "shared-code" => sys::shared_memory_as_code(),
-        "self-mem" => write_own_code(),
+        "self-mem" => code::write_own(),
         "personality" => sys::memory_as_code_by_personality(),
         "wait" => sys::Child::new(BESIDE.load(Ordering::Relaxed)).wait(),
         _ => sys::trace_me(),
@@ -449,29 +450,6 @@ fn limit(resource: Resource, most: u64) -> io::Result<()> {
         maximum: Some(most),
     };
     Ok(setrlimit(resource, limit)?)
-}
-
-/// Code in a file that nobody but this process knows, and can still write.
-fn memfd_code() -> io::Result<()> {
-    let memory = rustix::fs::memfd_create("code", rustix::fs::MemfdFlags::empty())?;
-    let mut memory = fs::File::from(memory);
-    memory.write_all(&[0xc3; 4096])?;
-    sys::file_as_code(&memory)
-}
-
-/// Writes to the first byte of a function past its protection. It is the byte
-/// that is there already: what counts is that any could be.
-fn write_own_code() -> io::Result<()> {
-    let mut how = fs::OpenOptions::new();
-    write_own_code_in(&how.read(true).write(true).open("/proc/self/mem")?)
-}
-
-fn write_own_code_in(memory: &fs::File) -> io::Result<()> {
-    use std::os::unix::fs::FileExt;
-    let at = (write_own_code as fn() -> io::Result<()> as usize) as u64;
-    let mut byte = [0];
-    memory.read_exact_at(&mut byte, at)?;
-    memory.write_all_at(&byte, at)
 }
 
 /// `FROM:TO`: FROM takes the place of TO, for who is in the same mount

@@ -5,7 +5,7 @@
 )]
 
 use super::object;
-use super::{Misuse, argument, process, tell, write_own_code_in};
+use super::{Misuse, argument, code::write_own_in, process, tell};
 use io_uring::squeue::{Entry, Flags};
 use io_uring::types::{DestinationSlot, Fd, Fixed};
 use io_uring::{IoUring, opcode};
@@ -46,7 +46,7 @@ fn by_ring<'a>(by: &str, rest: &'a [&'a str]) -> Result<&'a [&'a str], Misuse> {
     let polls = by == "by-poller";
     let simple = match action {
         "self-mem" => {
-            Some(open_memory(polls, "/proc/self/mem").and_then(|file| write_own_code_in(&file)))
+            Some(open_memory(polls, "/proc/self/mem").and_then(|file| write_own_in(&file)))
         }
         "socket-attach-held" => Some(object::with_held(|program| attach(polls, program))),
         _ => None,

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{anyhow, bail, ensure};
 use bpftrust_guard::GrantFile;
-use bpftrust_signature::{FileSignature, Grant, Kind, PemSigner, Signer, Statement, sign, verify};
+use bpftrust_signature::{
+    FileSignature, Grant, Kind, PemSigner, Requirements, Signer, Statement, sign, verify,
+};
 use bpftrust_verity::Digest;
 
 use crate::advice::advised;
@@ -109,7 +111,11 @@ impl Done {
             kind_name(args),
             self.digest
         ));
-        if kind(args) == SignKind::Loader && is_generic_loader(&member.path) {
+        let bound = grant.is_some_and(|grant| {
+            let signed = Requirements::SCRIPT | Requirements::SIGNED_PROGRAMS;
+            grant.requires.intersects(signed)
+        });
+        if kind(args) == SignKind::Loader && !bound && is_generic_loader(&member.path) {
             output::warn(&format!(
                 "{path} loads what it is told to: signing it signs everything that it can be \
                  told to load"
