@@ -247,6 +247,10 @@ fn what_a_unit_lacks_for_a_token_is_said(guest: &mut Guest) -> Result<()> {
             "AmbientCapabilities=CAP_BPF CAP_PERFMON\n",
             "the process lacks cap_bpf in its user namespace",
         ),
+        (
+            "PrivateUsers=yes\nPrivateMounts=yes\nDelegateNamespaces=mnt\n",
+            "there are none in the initial user namespace",
+        ),
     ] {
         let lacking = whole.replace(without, "");
         ensure!(lacking != whole, "{without}");
