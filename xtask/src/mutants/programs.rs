@@ -21,7 +21,7 @@ pub const RULES: &[Rule] = &[
         "a keyring of one's own verifies",
         "signed.h",
         "\tif (signing->keyring < 0)\n\t\treturn 0;",
-        "\tif (signing->keyring < 0)\n\t\treturn *(u64 *)standing_of_current().image->key;",
+        "\tif (signing->keyring < 0) {\n\t\tstruct bt_image *image = standing_of_current().image;\n\n\t\treturn image ? *(u64 *)image->key : 0;\n\t}",
         "signedprograms::a_keyring_of_ones_own_does_not_count",
     ),
     (
