@@ -30,7 +30,9 @@ const WORDS: &str = "
   nothing happened that it is about, and no complaint
 - **fails as without us**: it has the same complaint without a guard
 - **DIFFERENT**: it does something else
-- **NOT REFUSED**: not signed, or without the launcher, it works, too
+- **NOT REFUSED**: without the launcher it works, too
+
+A script of the package that is not here was not run yet.
 
 ";
 
