@@ -43,14 +43,18 @@ static __always_inline bool is_token(struct dentry *dentry, const char *name)
 	return BPF_CORE_READ(dentry, d_parent) == dentry && is_called(name, token_name);
 }
 
-/* The BPF object that a descriptor's file stands for; of kind NONE if none. */
-static __noinline int object_of_file(struct file *file, struct object *object)
+/* The BPF object that the descriptor's file at @address stands for; of kind NONE if
+ * none. Global, so that the verifier walks it once. */
+__noinline int object_of_file(u64 address, struct object *object)
 {
+	struct file *file = (void *)address;
 	struct dentry *dentry = BPF_CORE_READ(file, f_path.dentry);
 	u64 magic = BPF_CORE_READ(file, f_inode, i_sb, s_magic);
 	void *private = BPF_CORE_READ(file, private_data);
 	char name[NAME_SIZE] = {};
 
+	if (!object)
+		return 0;
 	*object = (struct object){};
 	if (magic != ANON_INODE_FS_MAGIC && magic != BPF_FS_MAGIC)
 		return 0;
@@ -130,7 +134,7 @@ static int scan_descriptor(u64 index, struct descriptor_scan *scan)
 	bpf_probe_read_kernel(&file, sizeof(file), scan->slots + index);
 	if (!file)
 		return 0;
-	object_of_file(file, &object);
+	object_of_file((u64)file, &object);
 	if (!object.kind || object.kind == BT_OBJECT_BTF)
 		return 0;
 	scan->has_unsigned |= object.kind == BT_OBJECT_PROGRAM && is_unsigned(object.address);

@@ -130,7 +130,7 @@ static __always_inline u8 judge_exec(struct linux_binprm *bprm, struct scratch *
 	__builtin_memset(image, 0, sizeof(*image));
 	if (scratch->script.state)
 		__builtin_memcpy(&image->script, &scratch->script, sizeof(image->script));
-	judge_file(bprm->file, scratch);
+	judge_file(bprm->file);
 	__builtin_memcpy(image->key, verdict->key, sizeof(image->key));
 	if (verdict->reason != BT_REASON_NONE)
 		return verdict->reason;

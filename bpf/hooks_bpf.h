@@ -40,7 +40,7 @@ ask_about_objects(struct decision *decision, const struct standing *standing, u3
 		standing->image->inspects = 1;
 	if (takes_link(command, attr, &fd)) {
 		file = file_of_current(fd);
-		object_of_file(file, &link);
+		object_of_file((u64)file, &link);
 		if (link.kind == BT_OBJECT_LINK) {
 			decision->reason = judge_reach(standing, link.address);
 			decision->object = BT_OBJECT_LINK;

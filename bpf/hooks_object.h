@@ -55,7 +55,8 @@ int BPF_PROG(bt_receive, struct file *file)
 {
 	struct object object;
 
-	object_of_file(file, &object);
+	/* As a number: the function takes no pointer of a hook's. */
+	object_of_file(argument(ctx, 0), &object);
 	if (object.kind && !may_reach(&object))
 		DENY_BLOCK();
 	return 0;
@@ -153,7 +154,7 @@ int BPF_PROG(bt_map_memory, struct file *file, unsigned long reqprot, unsigned l
 
 	if (!mapped || BPF_CORE_READ(mapped, f_inode, i_sb, s_magic) != ANON_INODE_FS_MAGIC)
 		return 0;
-	object_of_file(mapped, &object);
+	object_of_file((u64)mapped, &object);
 	if (object.kind == BT_OBJECT_MAP && !may_reach(&object))
 		DENY_BLOCK();
 	return 0;

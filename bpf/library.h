@@ -74,7 +74,7 @@ static __always_inline u8 judge_mapped(struct file *file, struct scratch *scratc
 		return reason;
 	if (!scratch->image.digest.size)
 		return BT_REASON_NO_VERITY;
-	judge_file(file, scratch);
+	judge_file(file);
 	return scratch->verdict.reason;
 }
 

@@ -101,24 +101,30 @@ static __always_inline u8 take_script(struct file *file, struct scratch *scratch
 	})
 
 /*
- * The words that @bprm brings, which are on the new stack. Nobody else has that yet
- * (fs/exec.c, begin_new_exec, holds exec_update_lock). Returns how many of them come
- * before parameters, or 0 if they are no loader's on a script. @line is for reading.
+ * How many of the words at @start, on the new stack, come before parameters; 0 if they
+ * are no loader's on a script. Nobody else has that stack yet (fs/exec.c,
+ * begin_new_exec, holds exec_update_lock). Global, so that the verifier walks it once;
+ * @bytes are for reading.
  */
-static __always_inline int fixed_words(struct linux_binprm *bprm, u8 *line, bool *unsafe)
+__noinline int fixed_words(struct der_bytes *bytes, u64 start)
 {
-	u32 at = 0;
+	u32 at = 0, words = WORDS;
+	u8 *line;
 
-	if (bpf_copy_from_user(line, LINE_SIZE, (void *)bprm->p))
+	if (!bytes)
+		return 0;
+	line = bytes->at;
+	if (bpf_copy_from_user(line, LINE_SIZE, (void *)start))
 		return 0;
 	while (at < LOADER_NAME_SIZE - 1 && line[at])
 		at++;
 	if (line[at++])
 		return 0;
-	*unsafe = BEGINS_WITH(line + at, unsafe_word);
-	if (*unsafe)
+	if (BEGINS_WITH(line + at, unsafe_word)) {
 		at += sizeof(unsafe_word);
-	return BEGINS_WITH(line + at, input_words) ? WORDS + *unsafe : 0;
+		words++;
+	}
+	return BEGINS_WITH(line + at, input_words) ? words : 0;
 }
 
 /*
@@ -129,14 +135,13 @@ static __always_inline u8 judge_start(struct linux_binprm *bprm, struct scratch 
 {
 	const struct bt_script *script = &scratch->script;
 	struct file *input = file_of_current(0);
-	bool unsafe = false;
-	int words = fixed_words(bprm, (u8 *)scratch->xattr.at, &unsafe);
+	int words = fixed_words(&scratch->xattr, bprm->p);
 
 	if (!input || (u64)BPF_CORE_READ(input, f_inode) != script->inode)
 		return BT_REASON_UNSIGNED_SCRIPT;
 	if (!words || bprm->argc < words)
 		return BT_REASON_UNSIGNED_SCRIPT;
-	if (unsafe && !(script->grant.script & BT_SCRIPT_UNSAFE))
+	if (words > WORDS && !(script->grant.script & BT_SCRIPT_UNSAFE))
 		return BT_REASON_NOT_GRANTED;
 	if (bprm->argc > words && !(script->grant.script & BT_SCRIPT_PARAMETERS))
 		return BT_REASON_NOT_GRANTED;

@@ -70,6 +70,18 @@ static __always_inline struct signing *signing_of_current(u64 flags)
 	return bpf_task_storage_get(&signings, bpf_get_current_task_btf(), NULL, flags);
 }
 
+static int ask_for_signing(u64 index, void *unused)
+{
+	return signing_of_current(BPF_LOCAL_STORAGE_GET_F_CREATE) != NULL;
+}
+
+/* That of current, made if there is none; NULL for no memory. */
+static __always_inline struct signing *take_signing(void)
+{
+	bpf_loop(MEMORY_TRIES, ask_for_signing, NULL, 0);
+	return signing_of_current(0);
+}
+
 /* Does the ring of @signing->key hold that and nothing else, for good? */
 static __noinline bool proves_ring(struct signing *signing)
 {
@@ -122,7 +134,7 @@ static __always_inline void look_at_signature(u64 attr)
 
 	if (!bpf_core_field_exists(offered->signature))
 		return;
-	signing = signing_of_current(BPF_LOCAL_STORAGE_GET_F_CREATE);
+	signing = take_signing();
 	if (!signing || !guard)
 		return;
 	if (!BPF_CORE_READ(offered, signature))
@@ -225,7 +237,7 @@ static __always_inline void heed_signer(struct decision *decision, struct standi
 	    !(standing->required & BT_REQUIRE_SIGNED_PROGRAMS) ||
 	    !attaches_program(command, attr, &fd))
 		return;
-	object_of_file(file_of_current(fd), &program);
+	object_of_file((u64)file_of_current(fd), &program);
 	if (program.kind != BT_OBJECT_PROGRAM)
 		return;
 	signer = signer_of(program.address);
@@ -255,12 +267,12 @@ static __always_inline void ask_about_run(struct decision *decision,
 	if (decision->reason != BT_REASON_NONE || !standing->image ||
 	    !(standing->required & BT_REQUIRE_SIGNED_PROGRAMS))
 		return;
-	signing = signing_of_current(BPF_LOCAL_STORAGE_GET_F_CREATE);
+	signing = take_signing();
 	if (!signing || bpf_probe_read_kernel(&fd, sizeof(fd), (void *)(attr + ATTR_RUN))) {
 		decision->reason = BT_REASON_RESOURCES;
 		return;
 	}
-	object_of_file(file_of_current(fd), &program);
+	object_of_file((u64)file_of_current(fd), &program);
 	if (program.kind != BT_OBJECT_PROGRAM || program.type != BPF_PROG_TYPE_SYSCALL)
 		return;
 	signer = signer_of(program.address);

@@ -188,7 +188,7 @@ static __always_inline void ask_about_token(struct decision *decision,
 	if (decision->reason != BT_REASON_NONE || !standing->image)
 		return;
 	if (names_token(command, attr, &fd))
-		object_of_file(file_of_current(fd), &token);
+		object_of_file((u64)file_of_current(fd), &token);
 	if (token.kind == BT_OBJECT_TOKEN) {
 		decision->reason = judge_owner(standing, token.address);
 		if (decision->reason != BT_REASON_NONE) {

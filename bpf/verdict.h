@@ -459,26 +459,35 @@ static int judge_once(u64 index, struct judging *judging)
 	return !judging->overtaken;
 }
 
-/* What @file's signature makes of it, into @scratch. */
-static __always_inline void judge_file(struct file *file, struct scratch *scratch)
+/*
+ * What @file's signature makes of it, into current's scratch memory, which is there.
+ * Global, so that the verifier walks it once; a dynptr takes memory of maps alone, so
+ * the memory is no argument.
+ */
+__noinline int judge_file(struct file *file __arg_trusted)
 {
+	struct scratch *scratch =
+		bpf_task_storage_get(&scratches, bpf_get_current_task_btf(), NULL, 0);
 	struct judging judging = { .file = file, .scratch = scratch, .guard = guard_state() };
 	struct inode *inode = file->f_inode;
 	struct kept *kept;
 
+	if (!scratch)
+		return 0;
 	/* Before the xattr is read, or a change in between would go uncounted. */
 	kept = bpf_inode_storage_get(&verdicts, inode, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (kept && recall(kept, &scratch->verdict))
-		return;
+		return 0;
 	scratch->verdict.reason = BT_REASON_RESOURCES;
 	if (!judging.guard)
-		return;
+		return 0;
 	judging.kept = kept;
 	bpf_loop(JUDGE_TRIES, judge_once, &judging, 0);
 	if (judging.overtaken)
 		scratch->verdict.reason = BT_REASON_RESOURCES;
 	else if (kept && may_keep(scratch->verdict.reason))
 		keep(kept, &scratch->verdict, judging.generation, judging.changes);
+	return 0;
 }
 
 #endif
