@@ -360,6 +360,13 @@ struct bpf_token {
 	u64 allowed_attachs;
 };
 
+/* Until 7.3 with an allocator of its own (kernel/bpf/bpf_local_storage.c). */
+struct bpf_local_storage_map {
+	struct {
+		void *cache;
+	} selem_ma;
+};
+
 struct socket;
 
 /* Since 6.18, of PROG_LOAD. */

@@ -60,7 +60,7 @@ static __always_inline bool let_pass(void)
 {
 	u32 *passed;
 
-	bpf_loop(MEMORY_TRIES, ask_for_pass, NULL, 0);
+	bpf_loop(memory_tries(), ask_for_pass, NULL, 0);
 	passed = bpf_task_storage_get(&passes, bpf_get_current_task_btf(), NULL, 0);
 	if (!passed) {
 		count_starved();

@@ -78,7 +78,7 @@ static int ask_for_signing(u64 index, void *unused)
 /* That of current, made if there is none; NULL for no memory. */
 static __always_inline struct signing *take_signing(void)
 {
-	bpf_loop(MEMORY_TRIES, ask_for_signing, NULL, 0);
+	bpf_loop(memory_tries(), ask_for_signing, NULL, 0);
 	return signing_of_current(0);
 }
 

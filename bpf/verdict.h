@@ -83,9 +83,14 @@ struct {
  * How often task storage is asked for. 7.3 gives none while another CPU holds a lock
  * of the allocator's (mm/slub.c, kmalloc_nolock): seen once in some ten thousand
  * execs on two CPUs, and over after a dozen tries. What can't be had so often in a
- * row is exhausted.
+ * row is exhausted. Kernels before wait for memory, each time.
  */
 #define MEMORY_TRIES 1024
+
+static __always_inline u32 memory_tries(void)
+{
+	return bpf_core_field_exists(struct bpf_local_storage_map, selem_ma) ? 1 : MEMORY_TRIES;
+}
 
 static int ask_for_scratch(u64 index, void *unused)
 {
@@ -96,7 +101,7 @@ static int ask_for_scratch(u64 index, void *unused)
 /* Memory to work in until it is given back; NULL if there is none. */
 static __noinline struct scratch *take_scratch(void)
 {
-	bpf_loop(MEMORY_TRIES, ask_for_scratch, NULL, 0);
+	bpf_loop(memory_tries(), ask_for_scratch, NULL, 0);
 	return bpf_task_storage_get(&scratches, bpf_get_current_task_btf(), NULL, 0);
 }
 

@@ -62,8 +62,8 @@ pub const RULES: &[Rule] = &[
     (
         "a loader is started with any words",
         "script.h",
-        "\treturn BEGINS_WITH(line + at, input_words) ? WORDS + *unsafe : 0;",
-        "\treturn WORDS + *unsafe;",
+        "\treturn BEGINS_WITH(line + at, input_words) ? words : 0;",
+        "\treturn words;",
         "script::what_the_launcher_opened_is_what_runs",
     ),
     (
@@ -76,7 +76,7 @@ pub const RULES: &[Rule] = &[
     (
         "--unsafe needs no grant",
         "script.h",
-        "\tif (unsafe && !(script->grant",
+        "\tif (words > WORDS && !(script->grant",
         "\tif (0 && !(script->grant",
         "script::parameters_are_granted",
     ),
