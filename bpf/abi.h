@@ -279,6 +279,7 @@ struct bt_script {
 	struct bt_digest digest;
 	__u8 key[8];		      /* hint of the key that signed it */
 	__u8 publisher[BT_NAME_SIZE]; /* whose that was, as the policy called him then */
+	__u8 launcher[8];	      /* RUNS: hint of the key that signed the launcher */
 	__u32 granted;		      /* `grant` was signed; else the loader's alone holds */
 	__u32 reserved;		      /* 0 */
 	struct bt_grant grant;
@@ -527,8 +528,8 @@ _Static_assert(sizeof(struct bt_digest) == 68, "bt_digest is packed");
 _Static_assert(sizeof(struct bt_event) % 8 == 0, "bt_event is packed");
 _Static_assert(sizeof(struct bt_rights) == 48, "bt_rights is packed");
 _Static_assert(sizeof(struct bt_grant) == 104, "bt_grant is packed");
-_Static_assert(sizeof(struct bt_script) == 232, "bt_script is packed");
-_Static_assert(sizeof(struct bt_image) == 616, "bt_image is packed");
+_Static_assert(sizeof(struct bt_script) == 240, "bt_script is packed");
+_Static_assert(sizeof(struct bt_image) == 624, "bt_image is packed");
 _Static_assert(sizeof(struct bt_owned) == 104, "bt_owned is packed");
 _Static_assert(sizeof(struct bt_token) == 144, "bt_token is packed");
 _Static_assert(sizeof(struct bt_owner) == 64, "bt_owner is packed");

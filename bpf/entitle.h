@@ -171,21 +171,33 @@ static __always_inline u32 admit_signers(struct bt_image *image, u64 generation,
 	return BT_REASON_NONE;
 }
 
-/*
- * What @image runs: who signed that gives no more than by a library, and its own
- * grant, if it has one, no more than that.
- */
+/* The code of who signed the script that @image runs, and of who signed the launcher
+ * that started it, acts with its rights: each gives no more than by a library. */
+static __always_inline u32 admit_script_signers(struct bt_image *image, u64 generation,
+						struct bt_rights *rights)
+{
+	u64 script, launcher;
+	u32 reason;
+
+	__builtin_memcpy(&script, image->script.key, sizeof(script));
+	__builtin_memcpy(&launcher, image->script.launcher, sizeof(launcher));
+	reason = admit_signer(image, generation, script, rights);
+	if (reason == BT_REASON_NONE && launcher != script)
+		reason = admit_signer(image, generation, launcher, rights);
+	return reason;
+}
+
+/* What @image runs: its signers limit it, and so does its own grant, if it has one. */
 __noinline u32 admit_script(struct bt_image *image, u64 generation, struct bt_rights *rights,
 			    u32 *required)
 {
 	struct rule_id id = { .generation = generation };
-	u64 key, *least;
+	u64 *least;
 	u32 reason;
 
 	if (!image || !rights || !required)
 		return BT_REASON_RESOURCES;
-	__builtin_memcpy(&key, image->script.key, sizeof(key));
-	reason = admit_signer(image, generation, key, rights);
+	reason = admit_script_signers(image, generation, rights);
 	if (reason != BT_REASON_NONE)
 		return reason;
 	if (rule(&id, BT_RULE_DIGEST, 0, image->script.digest.bytes))

@@ -50,8 +50,10 @@ static __noinline int take_launch(struct bt_image *launcher, struct bt_script *s
 	u32 required;
 
 	if (refresh(launcher, &rights, &required) == BT_REASON_NONE &&
-	    allows(&rights, BT_OBJECT_ABILITY, BT_ABILITY_LAUNCH_SCRIPTS))
+	    allows(&rights, BT_OBJECT_ABILITY, BT_ABILITY_LAUNCH_SCRIPTS)) {
 		__builtin_memcpy(script, &launcher->script, sizeof(*script));
+		__builtin_memcpy(script->launcher, launcher->key, sizeof(script->launcher));
+	}
 	return 0;
 }
 

@@ -41,13 +41,18 @@ pub fn bound(name: &str, version: u64) -> String {
 
 /// The launcher, signed.
 pub fn launcher(guest: &Guest) -> Result<PathBuf> {
-    let path = guest.path("bpftrust-script");
+    launcher_of(guest, ACME, "bpftrust-script")
+}
+
+/// The launcher, signed by somebody.
+pub fn launcher_of(guest: &Guest, key: Key, name: &str) -> Result<PathBuf> {
+    let path = guest.path(name);
     // Under fs-verity it can't be written.
     if path.exists() {
         return Ok(path);
     }
-    let path = guest.copy(UNSIGNED_LAUNCHER, "bpftrust-script")?;
-    fixture::sign_with_grant(guest, ACME, &path, LAUNCHES)?;
+    let path = guest.copy(UNSIGNED_LAUNCHER, name)?;
+    fixture::sign_with_grant(guest, key, &path, LAUNCHES)?;
     Ok(path)
 }
 

@@ -97,9 +97,16 @@ pub const RULES: &[Rule] = &[
     (
         "who signed a script limits nothing",
         "entitle.h",
-        "\treason = admit_signer(image, generation, key, rights);\n\tif (reason != BT_REASON_NONE)\n\t\treturn reason;\n\tif (rule(",
-        "\treason = rights ? BT_REASON_NONE : (u32)key;\n\tif (rule(",
+        "\treason = admit_signer(image, generation, script, rights);",
+        "\treason = BT_REASON_NONE;",
         "script-rule::who_signed_it_limits_it",
+    ),
+    (
+        "who signed a launcher limits nothing",
+        "entitle.h",
+        "\tif (reason == BT_REASON_NONE && launcher != script)",
+        "\tif (reason == BT_REASON_NONE && launcher + 1 == script)",
+        "script-rule::who_signed_the_launcher_limits_it",
     ),
     (
         "a refused script runs on",

@@ -248,7 +248,7 @@ fn the_kernel_side_takes_no_garbage(guest: &mut Guest) -> Result<()> {
         (
             "an unknown requirement",
             Form {
-                libraries: 2 << 8,
+                libraries: 8 << 8,
                 ..form()?
             }
             .bytes(),
@@ -258,7 +258,7 @@ fn the_kernel_side_takes_no_garbage(guest: &mut Guest) -> Result<()> {
             "a publisher with an unknown requirement",
             Form {
                 counts: [1, 0, 0],
-                tables: [&[0; 33][..], &[2], &[0; 54]].concat(),
+                tables: [&[0; 33][..], &[8], &[0; 54]].concat(),
                 ..form()?
             }
             .bytes(),

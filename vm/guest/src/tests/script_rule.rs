@@ -9,7 +9,7 @@ use crate::process::Program;
 use crate::registry::{Group, RunsOn};
 use crate::script::{
     INTERPRETER, expect_exec, expect_not_taken, expect_runs, granted, interpreter, launch,
-    launcher, script, setup, signed_by,
+    launcher, launcher_of, script, setup, signed_by,
 };
 use crate::test;
 use anyhow::{Context, Result, ensure};
@@ -25,6 +25,7 @@ pub const GROUP: Group = Group {
     tests: &[
         test!(a_script_has_no_more_than_both_grants).within(120),
         test!(who_signed_it_limits_it).within(120),
+        test!(who_signed_the_launcher_limits_it).within(120),
         test!(a_policy_reaches_scripts).within(240),
         test!(a_script_ends_when_it_says).within(180),
         test!(of_two_statements_the_higher_version_counts),
@@ -101,6 +102,30 @@ fn who_signed_it_limits_it(guest: &mut Guest) -> Result<()> {
     let names = "loaders = [\"globex\"]\n";
     apply(guest, &acme(&format!("{globex}{names}")))?;
     expect_refused(guest, &file, "not-granted")?;
+    apply(guest, &acme(""))
+}
+
+fn who_signed_the_launcher_limits_it(guest: &mut Guest) -> Result<()> {
+    let file = script(guest, "acmes", MAP)?;
+    let others = launcher_of(guest, GLOBEX, "others-launcher")?;
+    let start = || launch(&others, &file, &[]);
+    let globex = publisher("globex", &[GLOBEX]);
+    apply(guest, &acme(&globex))?;
+    let said = start()?.success()?;
+    ensure!(said == "map hash: ok\n", "{said}");
+    let ceiling = "[publisher.globex.ceiling]\nmaps = [\"array\"]\n";
+    apply(guest, &acme(&format!("{globex}{ceiling}")))?;
+    let mark = Events::mark(guest)?;
+    let said = start()?.success()?;
+    ensure!(said == "map hash: EPERM\n", "{said}");
+    mark.expect(guest, &[("reason", "not-granted"), ("name", "hash")])?;
+    // Who may sign loaders of some names alone signs launchers for his own.
+    let names = "loaders = [\"launcher\"]\n";
+    apply(guest, &acme(&format!("{globex}{names}")))?;
+    let mark = Events::mark(guest)?;
+    let said = start()?.stdout;
+    ensure!(said == "map hash: EPERM\n", "{said}");
+    expect_exec(guest, &mark, "denied", "not-granted")?;
     apply(guest, &acme(""))
 }
 
