@@ -54,7 +54,7 @@ pub const ATTACKS: &[Attack] = &[
         "11.parent",
         "an untrusted parent traces its trusted child",
         "unsigned",
-        "beside [ exec @/loader act touch @/up until @/never ] until @/up attach child",
+        "beside [ exec @/loader act into @/said touch @/up until @/never ] until @/up attach child",
         &["no-signature"],
     )
     .before(|lab| {
