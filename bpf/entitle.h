@@ -171,6 +171,23 @@ static __always_inline u32 admit_signers(struct bt_image *image, u64 generation,
 	return BT_REASON_NONE;
 }
 
+/* Does the policy that @id is of refuse what has this digest and grant? Without a
+ * grant that is zeros, and no rule has an empty name. */
+static __always_inline u32 judge_rules(struct rule_id *id, const struct bt_digest *digest,
+				       const struct bt_grant *grant)
+{
+	u64 *least;
+
+	if (rule(id, BT_RULE_DIGEST, 0, digest->bytes))
+		return BT_REASON_REVOKED;
+	least = rule(id, BT_RULE_NAME, 0, grant->name);
+	if (least && *least == BT_VERSION_REFUSED)
+		return BT_REASON_REVOKED;
+	if (least && grant->version < *least)
+		return BT_REASON_TOO_OLD;
+	return BT_REASON_NONE;
+}
+
 /* The code of who signed the script that @image runs, and of who signed the launcher
  * that started it, acts with its rights: each gives no more than by a library. */
 static __always_inline u32 admit_script_signers(struct bt_image *image, u64 generation,
@@ -192,7 +209,6 @@ __noinline u32 admit_script(struct bt_image *image, u64 generation, struct bt_ri
 			    u32 *required)
 {
 	struct rule_id id = { .generation = generation };
-	u64 *least;
 	u32 reason;
 
 	if (!image || !rights || !required)
@@ -200,16 +216,11 @@ __noinline u32 admit_script(struct bt_image *image, u64 generation, struct bt_ri
 	reason = admit_script_signers(image, generation, rights);
 	if (reason != BT_REASON_NONE)
 		return reason;
-	if (rule(&id, BT_RULE_DIGEST, 0, image->script.digest.bytes))
-		return BT_REASON_REVOKED;
-	if (!image->script.granted)
-		return BT_REASON_NONE;
-	least = rule(&id, BT_RULE_NAME, 0, image->script.grant.name);
-	if (least && *least == BT_VERSION_REFUSED)
-		return BT_REASON_REVOKED;
-	if (least && image->script.grant.version < *least)
-		return BT_REASON_TOO_OLD;
-	intersect(rights, &image->script.grant.rights);
+	reason = judge_rules(&id, &image->script.digest, &image->script.grant);
+	if (reason != BT_REASON_NONE)
+		return reason;
+	if (image->script.granted)
+		intersect(rights, &image->script.grant.rights);
 	*required |= image->script.grant.required;
 	return BT_REASON_NONE;
 }
@@ -229,7 +240,7 @@ __noinline u32 entitle(struct bt_image *image, u64 generation, struct bt_rights 
 	struct bt_policy *policy = policy_of(generation);
 	struct bt_publisher *publisher;
 	struct bt_key *key;
-	u64 *least;
+	u32 reason;
 
 	if (!image || !rights || !required || !name || !policy)
 		return BT_REASON_RESOURCES;
@@ -247,13 +258,11 @@ __noinline u32 entitle(struct bt_image *image, u64 generation, struct bt_rights 
 		return BT_REASON_UNKNOWN_KEY;
 	if (key->orders)
 		return BT_REASON_WRONG_KIND;
-	if (key->refused || rule(&id, BT_RULE_DIGEST, 0, image->digest.bytes))
+	if (key->refused)
 		return BT_REASON_REVOKED;
-	least = rule(&id, BT_RULE_NAME, 0, image->grant.name);
-	if (least && *least == BT_VERSION_REFUSED)
-		return BT_REASON_REVOKED;
-	if (least && image->grant.version < *least)
-		return BT_REASON_TOO_OLD;
+	reason = judge_rules(&id, &image->digest, &image->grant);
+	if (reason != BT_REASON_NONE)
+		return reason;
 	publisher_id.number = key->publisher;
 	publisher = bpf_map_lookup_elem(&publishers, &publisher_id);
 	if (!publisher)

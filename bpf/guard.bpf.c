@@ -70,6 +70,7 @@
 #include "image.h"
 #include "policy.h"
 #include "entitle.h"
+#include "memory.h"
 #include "verdict.h"
 #include "launch.h"
 #include "object.h"

@@ -68,7 +68,7 @@ int BPF_PROG(bt_signature, int command)
 	if (command != BT_COMMAND_PROG_LOAD || !armed())
 		return 0;
 	/* What a load left that came to nothing. */
-	signing = signing_of_current(0);
+	signing = signing_of_current();
 	if (signing)
 		signing->signer = 0;
 	standing = known_current();

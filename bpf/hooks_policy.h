@@ -37,14 +37,13 @@ static __always_inline bool is_refused_name(struct bt_state *guard, const u8 *lo
 static __noinline int let_evict(struct bt_state *guard, u64 from, u64 size)
 {
 	int error = -EALREADY;
-	struct task_struct *current = bpf_get_current_task_btf();
 	struct bt_owner *owner;
 
 	if (!may_change_policy())
 		return -EPERM;
 	if (size != sizeof(*owner))
 		return -EINVAL;
-	owner = bpf_task_storage_get(&evictions, current, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	owner = take_eviction();
 	if (!owner)
 		return -ENOMEM;
 	if (bpf_copy_from_user(owner, sizeof(*owner), (void *)from))
@@ -52,7 +51,7 @@ static __noinline int let_evict(struct bt_state *guard, u64 from, u64 size)
 	else if (seal_holds(guard) && !is_refused_name(guard, owner->loader))
 		error = -EPERM;
 	if (error != -EALREADY)
-		bpf_task_storage_delete(&evictions, current);
+		bpf_task_storage_delete(&evictions, bpf_get_current_task_btf());
 	return error;
 }
 

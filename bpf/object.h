@@ -30,6 +30,8 @@ struct {
 	__type(value, struct bt_owner);
 } evictions SEC(".maps");
 
+TAKES_MEMORY(eviction, evictions)
+
 /* An object as records know it. */
 struct object {
 	u64 address; /* 0: no object */

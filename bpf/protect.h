@@ -49,19 +49,13 @@ struct {
 	__type(value, u32);
 } passes SEC(".maps");
 
-static int ask_for_pass(u64 index, void *unused)
-{
-	return bpf_task_storage_get(&passes, bpf_get_current_task_btf(), NULL,
-				    BPF_LOCAL_STORAGE_GET_F_CREATE) != NULL;
-}
+TAKES_MEMORY(pass, passes)
 
 /* Tells the latch that the gate lets current's call pass; false for no memory. */
 static __always_inline bool let_pass(void)
 {
-	u32 *passed;
+	u32 *passed = take_pass();
 
-	bpf_loop(memory_tries(), ask_for_pass, NULL, 0);
-	passed = bpf_task_storage_get(&passes, bpf_get_current_task_btf(), NULL, 0);
 	if (!passed) {
 		count_starved();
 		return false;

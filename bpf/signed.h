@@ -53,6 +53,8 @@ struct {
 	__type(value, struct signing);
 } signings SEC(".maps");
 
+TAKES_MEMORY(signing, signings)
+
 /* Makes @key, which is being taken, known by its ring; the error, or 0. */
 static __always_inline int name_ring(const struct bt_key *key)
 {
@@ -65,21 +67,9 @@ static __always_inline int name_ring(const struct bt_key *key)
 	return bpf_map_update_elem(&rings, &id, &hint, BPF_ANY);
 }
 
-static __always_inline struct signing *signing_of_current(u64 flags)
+static __always_inline struct signing *signing_of_current(void)
 {
-	return bpf_task_storage_get(&signings, bpf_get_current_task_btf(), NULL, flags);
-}
-
-static int ask_for_signing(u64 index, void *unused)
-{
-	return signing_of_current(BPF_LOCAL_STORAGE_GET_F_CREATE) != NULL;
-}
-
-/* That of current, made if there is none; NULL for no memory. */
-static __always_inline struct signing *take_signing(void)
-{
-	bpf_loop(memory_tries(), ask_for_signing, NULL, 0);
-	return signing_of_current(0);
+	return bpf_task_storage_get(&signings, bpf_get_current_task_btf(), NULL, 0);
 }
 
 /* Does the ring of @signing->key hold that and nothing else, for good? */
@@ -177,7 +167,7 @@ static __always_inline u64 require_signature(struct decision *decision, struct s
 	if (decision->reason != BT_REASON_NONE || !standing->image ||
 	    !(standing->required & BT_REQUIRE_SIGNED_PROGRAMS))
 		return 0;
-	signing = signing_of_current(0);
+	signing = signing_of_current();
 	if (signing && inner)
 		signer = signing->runner;
 	else if (signing && is_verified(prog, signing))
@@ -256,7 +246,7 @@ static __always_inline void heed_signer(struct decision *decision, struct standi
 static __always_inline void ask_about_run(struct decision *decision,
 					  const struct standing *standing, u64 attr)
 {
-	struct signing *signing = signing_of_current(0);
+	struct signing *signing = signing_of_current();
 	struct bt_rights rights;
 	struct object program;
 	u64 signer;

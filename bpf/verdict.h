@@ -79,31 +79,7 @@ struct {
 	__type(value, struct scratch);
 } scratches SEC(".maps");
 
-/*
- * How often task storage is asked for. 7.3 gives none while another CPU holds a lock
- * of the allocator's (mm/slub.c, kmalloc_nolock): seen once in some ten thousand
- * execs on two CPUs, and over after a dozen tries. What can't be had so often in a
- * row is exhausted. Kernels before wait for memory, each time.
- */
-#define MEMORY_TRIES 1024
-
-static __always_inline u32 memory_tries(void)
-{
-	return bpf_core_field_exists(struct bpf_local_storage_map, selem_ma) ? 1 : MEMORY_TRIES;
-}
-
-static int ask_for_scratch(u64 index, void *unused)
-{
-	return bpf_task_storage_get(&scratches, bpf_get_current_task_btf(), NULL,
-				    BPF_LOCAL_STORAGE_GET_F_CREATE) != NULL;
-}
-
-/* Memory to work in until it is given back; NULL if there is none. */
-static __noinline struct scratch *take_scratch(void)
-{
-	bpf_loop(memory_tries(), ask_for_scratch, NULL, 0);
-	return bpf_task_storage_get(&scratches, bpf_get_current_task_btf(), NULL, 0);
-}
+TAKES_MEMORY(scratch, scratches)
 
 static __always_inline void give_back_scratch(void)
 {

@@ -4,6 +4,7 @@ mod demo;
 mod mutants;
 mod script_tools;
 mod setup;
+mod survey;
 mod test;
 mod tools;
 mod vm;
@@ -27,13 +28,13 @@ enum Chore {
     Mutants(mutants::Arguments),
     /// Run each script that Debian ships with bpftrace, signed and not, in microVMs, and
     /// write the table
-    ScriptTools(script_tools::Arguments),
+    ScriptTools(survey::Arguments),
     /// Install what building and testing need
     Setup,
     /// Everything that must hold: lint, unit tests, guest tests; one summary
     Test,
     /// Run each of Debian's BPF tools under a token, in microVMs, and write the table
-    Tools(tools::Arguments),
+    Tools(survey::Arguments),
     /// Run the guest tests, or one command, on stock Debian kernels in QEMU
     Vm(vm::Arguments),
 }
@@ -42,10 +43,10 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().chore {
         Chore::Demo(arguments) => demo::run(&arguments),
         Chore::Mutants(arguments) => mutants::run(&arguments),
-        Chore::ScriptTools(arguments) => script_tools::run(&arguments),
+        Chore::ScriptTools(arguments) => script_tools::SURVEY.run(&arguments),
         Chore::Setup => setup::run().map(|()| ExitCode::SUCCESS),
         Chore::Test => test::run(),
-        Chore::Tools(arguments) => tools::run(&arguments),
+        Chore::Tools(arguments) => tools::SURVEY.run(&arguments),
         Chore::Vm(arguments) => vm::run(&arguments),
     };
     outcome.unwrap_or_else(|error| {

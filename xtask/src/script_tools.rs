@@ -1,18 +1,19 @@
 //! `cargo xtask script-tools`: do the scripts that Debian ships with bpftrace do, signed,
 //! what they do without us? `docs/script-tools.md` is written by it.
 
-use crate::tools::{Guest, examine_on, read};
-use crate::{setup, vm, workspace};
-use anyhow::{Context, Result, ensure};
-use bpftrust_vm::kernels::{KERNELS, Kernel};
+use crate::survey::Survey;
+use anyhow::{Context, Result};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::fs;
-use std::path::PathBuf;
-use std::process::ExitCode;
 
-const DOCUMENT: &str = "docs/script-tools.md";
+pub const SURVEY: Survey = Survey {
+    command: "script-tools",
+    document: "docs/script-tools.md",
+    extras: || Ok(Vec::new()),
+    progress,
+    markdown,
+};
 
 const HEAD: &str = "# Debian's bpftrace scripts, signed
 
@@ -35,65 +36,6 @@ const WORDS: &str = "
 A script of the package that is not here was not run yet.
 
 ";
-
-#[derive(clap::Args)]
-pub struct Arguments {
-    /// Run only scripts whose name contains one of these; the others stay as they were
-    /// last found on the same machine
-    #[arg(value_name = "NAME")]
-    filters: Vec<String>,
-
-    /// The kernel's series, such as 6.18; repeatable (all of them, if absent); the
-    /// others stay as they were last found
-    #[arg(long, value_name = "SERIES")]
-    kernel: Vec<String>,
-
-    /// Run nothing: write the table from what was last found
-    #[arg(long, conflicts_with_all = ["kernel", "filters"])]
-    write: bool,
-}
-
-pub fn run(arguments: &Arguments) -> Result<ExitCode> {
-    if !arguments.write {
-        setup::run()?;
-        examine(arguments)?;
-    }
-    let mut found = Vec::new();
-    for kernel in KERNELS.iter().filter(|kernel| kernel.supported) {
-        found.extend(read(&kept(kernel)?)?.map(|value| (kernel.series, value)));
-    }
-    ensure!(!found.is_empty(), "nothing was found yet; leave --write");
-    fs::write(workspace::root().join(DOCUMENT), markdown(&found)?)
-        .with_context(|| format!("cannot write {DOCUMENT}"))?;
-    println!("{DOCUMENT} is written");
-    Ok(ExitCode::SUCCESS)
-}
-
-/// Where what was found on a kernel is kept.
-fn kept(kernel: &Kernel) -> Result<PathBuf> {
-    Ok(workspace::target()?
-        .join("script-tools")
-        .join(format!("{}.json", kernel.series)))
-}
-
-fn examine(arguments: &Arguments) -> Result<()> {
-    let options = vm::Arguments {
-        kernel: arguments.kernel.clone(),
-        ..vm::Arguments::default()
-    };
-    let payload = vm::Payload::build(&options)?;
-    let guest = Guest {
-        command: "script-tools",
-        progress,
-    };
-    let chosen = vm::chosen(&options)?;
-    for kernel in chosen.into_iter().filter(|kernel| kernel.supported) {
-        let path = kept(kernel)?;
-        fs::create_dir_all(path.parent().context("a file in a directory")?)?;
-        examine_on(&guest, &arguments.filters, &payload, kernel, &path)?;
-    }
-    Ok(())
-}
 
 /// A guest's line, for who waits.
 fn progress(line: &str) -> String {

@@ -85,15 +85,15 @@ pub const RULES: &[Rule] = &[
     (
         "who was signed by a policy key keeps trust",
         "entitle.h",
-        "\tif (key->orders)\n\t\treturn BT_REASON_WRONG_KIND;\n\tif (key->refused ||",
-        "\tif (key->refused ||",
+        "\tif (key->orders)\n\t\treturn BT_REASON_WRONG_KIND;\n\tif (key->refused)\n\t\treturn BT_REASON_REVOKED;\n\treason = judge_rules(",
+        "\tif (key->refused)\n\t\treturn BT_REASON_REVOKED;\n\treason = judge_rules(",
         "sealedpolicy::a_policy_key_signs_no_files",
     ),
     (
         "libraries outlive that their key signs files",
         "entitle.h",
-        "\tif (key->orders)\n\t\treturn BT_REASON_WRONG_KIND;\n\tif (key->refused)",
-        "\tif (key->refused)",
+        "\tif (key->orders)\n\t\treturn BT_REASON_WRONG_KIND;\n\tif (key->refused)\n\t\treturn BT_REASON_REVOKED;\n\tpublisher_id",
+        "\tif (key->refused)\n\t\treturn BT_REASON_REVOKED;\n\tpublisher_id",
         "library-rule::the_libraries_of_a_key_that_goes_go_with_it",
     ),
     (

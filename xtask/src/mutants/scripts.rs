@@ -109,17 +109,10 @@ pub const RULES: &[Rule] = &[
         "script-rule::who_signed_the_launcher_limits_it",
     ),
     (
-        "a refused script runs on",
+        "the policy's rules do not reach scripts",
         "entitle.h",
-        "\tif (rule(&id, BT_RULE_DIGEST, 0, image->script.digest.bytes))",
-        "\tif (0)",
-        "script-rule::a_policy_reaches_scripts",
-    ),
-    (
-        "a script's version is not asked for",
-        "entitle.h",
-        "\tif (least && image->script.grant.version < *least)",
-        "\tif (0)",
+        "\treason = judge_rules(&id, &image->script.digest, &image->script.grant);",
+        "\treason = BT_REASON_NONE;",
         "script-rule::a_policy_reaches_scripts",
     ),
     (

@@ -34,10 +34,11 @@ pub const WITHOUT_TOKENS: Group = Group {
     tests: &[test!(that_the_kernel_has_none_is_said)],
 };
 
-const EXAMPLE: &str = "/usr/bin/bpftrust-token-execs";
+/// The loader of docs/token.md.
+pub const EXAMPLE: &str = "/usr/bin/bpftrust-token-execs";
 
 /// What it needs and no more, as docs/token.md has it.
-const NEEDED: Grant<'_> = Grant {
+pub const NEEDED: Grant<'_> = Grant {
     commands: "token_create map_create prog_load link_create map_update_elem \
                map_lookup_elem",
     programs: "tracing socket_filter",

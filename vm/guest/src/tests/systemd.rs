@@ -7,13 +7,14 @@ use crate::guest::{Guest, text};
 use crate::policy::status;
 use crate::registry::{Group, RunsOn};
 use crate::test;
+use crate::tests::loader::{EXAMPLE, NEEDED};
 use crate::unit::{self, Unit};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::json;
 use std::fs;
 use std::io::Read;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub const GROUP: Group = Group {
@@ -32,17 +33,6 @@ pub const GROUP: Group = Group {
         test!(run_in_a_unit_leaves_the_loader_alone),
         test!(a_socket_starts_one_for_who_is_not_root),
     ],
-};
-
-/// The loader of docs/token.md, and what it needs.
-const EXAMPLE: &str = "/usr/bin/bpftrust-token-execs";
-const NEEDED: Grant<'_> = Grant {
-    commands: "token_create map_create prog_load link_create map_update_elem \
-               map_lookup_elem",
-    programs: "tracing socket_filter",
-    attaches: "trace_raw_tp cgroup_inet_ingress",
-    maps: "array",
-    abilities: "delegate",
 };
 
 /// A user namespace with a mount namespace and a bpffs of its own.
@@ -168,22 +158,32 @@ fn a_signed_loader_works_without_capabilities(guest: &mut Guest) -> Result<()> {
 
 fn an_unsigned_one_gets_no_token(guest: &mut Guest) -> Result<()> {
     let loader = guest.copy(EXAMPLE, "unsigned")?;
+    expect_no_token(guest, &loader, DELEGATED, &[("reason", "no-signature")])
+}
+
+/// Starts a unit with this delegation, and requires that its loader gets no token of it
+/// and that an event has these fields.
+fn expect_no_token(
+    guest: &Guest,
+    loader: &Path,
+    delegated: &str,
+    fields: &[(&str, &str)],
+) -> Result<()> {
     let mark = Events::mark(guest)?;
-    let more = format!("{NAMESPACES}{USER}{DELEGATED}");
-    let unit = counting(guest, text(&loader)?, 1, &more)?;
+    let more = format!("{NAMESPACES}{USER}{delegated}");
+    let unit = counting(guest, text(loader)?, 1, &more)?;
     unit.start()?.success()?;
     let said = fails(guest, &unit)?;
     ensure!(
         said.contains("error: no BPF token of /sys/fs/bpf"),
         "{said}"
     );
-    let fields = [
+    let common = [
         ("outcome", "denied"),
-        ("reason", "no-signature"),
         ("command", "token-create"),
-        ("executable", text(&loader)?),
+        ("executable", text(loader)?),
     ];
-    mark.expect(guest, &fields).map(drop)
+    mark.expect(guest, &[&common, fields].concat()).map(drop)
 }
 
 /// Refused, not narrowed: one number beyond the grant is enough.
@@ -194,24 +194,12 @@ fn more_than_the_grant_gives_no_token(guest: &mut Guest) -> Result<()> {
         (hash.as_str(), "map", "hash"),
         (ANY, "command", "map-delete-elem"),
     ] {
-        let mark = Events::mark(guest)?;
-        let more = format!("{NAMESPACES}{USER}{delegated}");
-        let unit = counting(guest, text(&loader)?, 1, &more)?;
-        unit.start()?.success()?;
-        let said = fails(guest, &unit)?;
-        ensure!(
-            said.contains("error: no BPF token of /sys/fs/bpf"),
-            "{said}"
-        );
         let fields = [
-            ("outcome", "denied"),
             ("reason", "not-granted"),
-            ("command", "token-create"),
             ("object", object),
             ("name", name),
-            ("executable", text(&loader)?),
         ];
-        mark.expect(guest, &fields)?;
+        expect_no_token(guest, &loader, delegated, &fields)?;
     }
     Ok(())
 }

@@ -1,0 +1,174 @@
+//! Chores that try one of Debian's packages piece by piece in guests, keep what they
+//! found, and write a document of it.
+
+use crate::{setup, vm, workspace};
+use anyhow::{Context, Result, bail, ensure};
+use bpftrust_vm::initramfs::Extra;
+use bpftrust_vm::kernels::{KERNELS, Kernel};
+use bpftrust_vm::machine::Event;
+use bpftrust_vm::prepare::prepare;
+use bpftrust_vm::suite;
+use bpftrust_vm::system::{BARE, System};
+use serde_json::{Value, json};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// What the guests of other chores lack. LLVM comes with it: 60 MB more to download,
+/// 270 MB more on the disk.
+const SYSTEM: System = System {
+    name: "bpftrace",
+    suffix: "-bpftrace",
+    more: &["bpftrace"],
+    ..BARE
+};
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Run only what has one of these in its name; the others stay as they were last
+    /// found on the same machine
+    #[arg(value_name = "NAME")]
+    filters: Vec<String>,
+
+    /// The kernel's series, such as 6.18; repeatable (all of them, if absent); the
+    /// others stay as they were last found
+    #[arg(long, value_name = "SERIES")]
+    kernel: Vec<String>,
+
+    /// Run nothing: write the table from what was last found
+    #[arg(long, conflicts_with_all = ["kernel", "filters"])]
+    write: bool,
+}
+
+/// Such a chore.
+pub struct Survey {
+    /// The harness's command for it.
+    pub command: &'static str,
+    /// What it writes.
+    pub document: &'static str,
+    /// What the guest needs besides.
+    pub extras: fn() -> Result<Vec<Extra>>,
+    /// How a line of the guest's is shown to who waits.
+    pub progress: fn(&str) -> String,
+    /// The document, of what was found on each kernel.
+    pub markdown: fn(&[(&'static str, Value)]) -> Result<String>,
+}
+
+impl Survey {
+    pub fn run(&self, arguments: &Arguments) -> Result<ExitCode> {
+        if !arguments.write {
+            setup::run()?;
+            self.examine(arguments)?;
+        }
+        let mut found = Vec::new();
+        for kernel in KERNELS {
+            if let Some(value) = read(&self.kept(kernel)?)? {
+                found.push((kernel.series, value));
+            }
+        }
+        ensure!(!found.is_empty(), "nothing was found yet; leave --write");
+        let document = self.document;
+        fs::write(workspace::root().join(document), (self.markdown)(&found)?)
+            .with_context(|| format!("cannot write {document}"))?;
+        println!("{document} is written");
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// Where what was found on a kernel is kept.
+    fn kept(&self, kernel: &Kernel) -> Result<PathBuf> {
+        Ok(workspace::target()?
+            .join(self.command)
+            .join(format!("{}.json", kernel.series)))
+    }
+
+    fn examine(&self, arguments: &Arguments) -> Result<()> {
+        let options = vm::Arguments {
+            kernel: arguments.kernel.clone(),
+            ..vm::Arguments::default()
+        };
+        let mut payload = vm::Payload::build(&options)?;
+        payload.extras.extend((self.extras)()?);
+        let chosen = vm::chosen(&options)?;
+        for kernel in chosen.into_iter().filter(|kernel| kernel.supported) {
+            let path = self.kept(kernel)?;
+            fs::create_dir_all(path.parent().context("a file in a directory")?)?;
+            self.examine_on(&arguments.filters, &payload, kernel, &path)?;
+        }
+        Ok(())
+    }
+
+    /// Runs it in a guest; what that prints is a line about itself, then one for each
+    /// piece. What is known is kept in `path` after each of them.
+    fn examine_on(
+        &self,
+        filters: &[String],
+        payload: &vm::Payload,
+        kernel: &Kernel,
+        path: &Path,
+    ) -> Result<()> {
+        let boot = prepare(kernel, &SYSTEM, false)?;
+        let mut command = vec![suite::HARNESS.to_owned(), self.command.to_owned()];
+        command.extend(filters.iter().cloned());
+        let run = payload.run(&boot, &SYSTEM, command, vm::TIMEOUT)?;
+        let mut said = Vec::new();
+        let mut found = Value::Null;
+        let before = if filters.is_empty() {
+            None
+        } else {
+            read(path)?
+        };
+        let mut kept = Ok(());
+        let ended = run.run(|event| {
+            let Event::Output(bytes) = event else { return };
+            said.extend(bytes);
+            while let Some(length) = said.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = said.drain(..=length).collect();
+                let line = String::from_utf8_lossy(&line);
+                println!("{:>5}  {}", kernel.series, (self.progress)(line.trim_end()));
+                if kept.is_ok() {
+                    kept = keep(&mut found, before.as_ref(), &line, path);
+                }
+            }
+        })?;
+        kept?;
+        if let Some(trouble) = ended.trouble {
+            bail!("Linux {}: {trouble}", kernel.series);
+        }
+        ensure!(
+            ended.status == Some(0),
+            "Linux {}: the guest failed: {}",
+            kernel.series,
+            String::from_utf8_lossy(&said)
+        );
+        Ok(())
+    }
+}
+
+/// What was kept, if anything.
+fn read(path: &Path) -> Result<Option<Value>> {
+    if !path.exists() {
+        return Ok(None);
+    }
+    let text =
+        fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    serde_json::from_str(&text)
+        .map(Some)
+        .with_context(|| format!("{} is not what this wrote", path.display()))
+}
+
+/// Adds a line to what was found, and writes it. The first is about the machine; what
+/// was found on the same before stays, but for tools that come again.
+fn keep(found: &mut Value, before: Option<&Value>, line: &str, path: &Path) -> Result<()> {
+    let value: Value = serde_json::from_str(line).with_context(|| format!("not JSON: {line}"))?;
+    if found.is_null() {
+        let same = before.filter(|before| before["machine"] == value);
+        *found = same.map_or_else(|| json!({"machine": value, "rows": []}), Value::clone);
+    } else if let Some(rows) = found["rows"].as_array_mut() {
+        match rows.iter_mut().find(|row| row["tool"] == value["tool"]) {
+            Some(row) => *row = value,
+            None => rows.push(value),
+        }
+    }
+    fs::write(path, format!("{found:#}\n"))
+        .with_context(|| format!("cannot write {}", path.display()))
+}
