@@ -29,3 +29,4 @@ pub mod qemu;
 pub mod suite;
 pub mod system;
 pub mod tool;
+pub mod verifier;

@@ -7,6 +7,7 @@ mod setup;
 mod survey;
 mod test;
 mod tools;
+mod verifier;
 mod vm;
 mod workspace;
 
@@ -35,6 +36,9 @@ enum Chore {
     Test,
     /// Run each of Debian's BPF tools under a token, in microVMs, and write the table
     Tools(survey::Arguments),
+    /// Measure what the kernels' verifiers do for each program, in microVMs, and write
+    /// the table
+    Verifier,
     /// Run the guest tests, or one command, on stock Debian kernels in QEMU
     Vm(vm::Arguments),
 }
@@ -47,6 +51,7 @@ fn main() -> ExitCode {
         Chore::Setup => setup::run().map(|()| ExitCode::SUCCESS),
         Chore::Test => test::run(),
         Chore::Tools(arguments) => tools::SURVEY.run(&arguments),
+        Chore::Verifier => verifier::run(),
         Chore::Vm(arguments) => vm::run(&arguments),
     };
     outcome.unwrap_or_else(|error| {

@@ -28,6 +28,7 @@ mod rights_text;
 mod seal;
 mod source;
 mod status;
+mod verifier;
 mod vocabulary;
 
 #[allow(
@@ -62,4 +63,5 @@ pub use policy::{
 pub use seal::{Anchor, seal};
 pub use source::TextError;
 pub use status::{Image, Key, Object, Script, Seal, Status, Token};
+pub use verifier::Verified;
 pub use vocabulary::{Vocabulary, Word, describe};

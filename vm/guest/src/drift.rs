@@ -1,10 +1,11 @@
 //! `bpftrust-drift`: holds what user space says against what the kernel side's own
 //! functions answer, on the running kernel: of rights, or with `sha256` of hashes.
+//! With `verifier` it says what the kernel's verifier does for each program.
 
 #[path = "drift/sha256.rs"]
 mod sha256;
 
-use bpftrust_guard::{Decider, Question};
+use bpftrust_guard::{Decider, Question, Verified};
 use std::mem::MaybeUninit;
 use std::process::ExitCode;
 
@@ -14,6 +15,7 @@ fn main() -> ExitCode {
         Some("sha256") => {
             sha256::compare().map(|count| format!("{count} messages, no hash differs"))
         }
+        Some("verifier") => verifier(),
         Some(other) => Err(format!("cannot {other}").into()),
     };
     match said {
@@ -42,4 +44,13 @@ fn compare() -> Result<usize, Box<dyn std::error::Error>> {
         count += 1;
     }
     Ok(count)
+}
+
+/// A line for each program: its name, instructions and states.
+fn verifier() -> Result<String, Box<dyn std::error::Error>> {
+    let lines: Vec<String> = Verified::all()?
+        .iter()
+        .map(|it| format!("{} {} {}", it.program, it.instructions, it.states))
+        .collect();
+    Ok(lines.join("\n"))
 }

@@ -1,10 +1,11 @@
 //! What user space says of rights and kernel functions is what the kernel side
-//! makes of them.
+//! makes of them; what the kernel makes of its programs is what is committed.
 
 use crate::guest::Guest;
 use crate::registry::{Group, RunsOn};
 use crate::test;
 use anyhow::{Context, Result, ensure};
+use bpftrust_vm::verifier::{Table, measured};
 use std::collections::{BTreeMap, BTreeSet};
 
 pub const GROUP: Group = Group {
@@ -16,6 +17,7 @@ pub const GROUP: Group = Group {
         test!(both_sides_answer_every_question_alike),
         test!(the_kernel_side_hashes_as_fips_180_says),
         test!(every_function_that_programs_may_call_is_classified),
+        test!(the_verifier_has_no_more_to_do),
     ],
 };
 
@@ -69,5 +71,19 @@ fn every_function_that_programs_may_call_is_classified(guest: &mut Guest) -> Res
         ensure!(listed.contains(name), "{name} is not in bpf/kfuncs.txt");
     }
     ensure!(count > 100, "only {count} functions");
+    Ok(())
+}
+
+/// What `cargo xtask verifier` writes.
+const VERIFIER: &str = include_str!("../../../../docs/verifier.md");
+
+fn the_verifier_has_no_more_to_do(guest: &mut Guest) -> Result<()> {
+    let said = guest.run(&["bpftrust-drift", "verifier"])?.success()?;
+    let release = guest.run(&["uname", "-r"])?.success()?;
+    let grown = Table::parse(VERIFIER)?.grown(&release, &measured(&said)?)?;
+    ensure!(
+        grown.is_empty(),
+        "{grown:#?}: if it has to be, type `cargo xtask verifier` and commit the table"
+    );
     Ok(())
 }
