@@ -18,13 +18,13 @@ pub enum Accelerator {
 }
 
 /// What the kernel is told; nothing here changes Debian's list of LSMs.
-/// Watchdogs of time are off, as an emulated CPU may get none for seconds; the
-/// host has its own timeout. Programs are mapped at the same addresses each time:
-/// the emulator translates code anew for each address, which would be most of
-/// what it does where a test executes many programs.
+/// Watchdogs of time, and the check at boot whether the timer ticks in time, are off,
+/// as an emulated CPU may get none for seconds; the host has its own timeout. Programs
+/// are mapped at the same addresses each time: the emulator translates code anew for
+/// each address, which would be most of what it does where a test executes many.
 const KERNEL_LINE: &str = "console=ttyS0 loglevel=5 panic=-1 oops=panic nowatchdog \
                            workqueue.watchdog_thresh=0 rcupdate.rcu_cpu_stall_suppress=1 \
-                           norandmaps";
+                           no_timer_check norandmaps";
 
 impl Accelerator {
     /// Finds out by booting `boot`'s kernel, as a `/dev/kvm` that opens may

@@ -5,7 +5,7 @@ use crate::fixture::{self, ACME, Events, GLOBEX, UNSIGNED, words};
 use crate::grant::Grant;
 use crate::guest::Guest;
 use crate::owner::{expect_answer, expect_event};
-use crate::policy::{acme, apply, loader, publisher};
+use crate::policy::{Running, acme, apply, loader, publisher};
 use crate::process::{Background, Program};
 use anyhow::{Context, Result, ensure};
 use std::fs;
@@ -84,47 +84,23 @@ pub fn refused(
 
 /// A program that a broker started, which calls when it is told to.
 pub struct Called {
-    process: Background,
-    steps: String,
-    calls: usize,
+    running: Running,
     program: PathBuf,
 }
 
 impl Called {
     pub fn start(guest: &mut Guest, program: &Path, first: &str, call: &str) -> Result<Self> {
         let steps = format!("{}.step", program.display());
-        let mut line = format!("{first} say ready");
-        for number in 1..=4 {
-            let _ = fs::remove_file(format!("{steps}-{number}"));
-            line += &format!(" until {steps}-{number} {call} say done-{number}");
-        }
-        let line = under(AS_GRANTED, program, &line);
-        let mut process = guest.start(Program::new(UNSIGNED).args(words(&line)))?;
-        guest.wait_until_says(&mut process, "ready")?;
+        let line = under(AS_GRANTED, program, &Running::actions(&steps, first, call)?);
+        let broker = Program::new(UNSIGNED).args(words(&line));
         Ok(Self {
-            process,
-            steps,
-            calls: 0,
+            running: Running::started(guest, broker, steps)?,
             program: program.to_owned(),
         })
     }
 
-    /// What the call answers.
-    pub fn call(&mut self, guest: &Guest) -> Result<String> {
-        self.calls += 1;
-        let done = format!("done-{}", self.calls);
-        fs::write(format!("{}-{}", self.steps, self.calls), "")?;
-        guest.wait_until_says(&mut self.process, &done)?;
-        let said = self.process.said();
-        let (before, _) = said.split_once(&done).context("it said so")?;
-        let last = before.lines().last().context("it did nothing")?;
-        Ok(last.rsplit(": ").next().unwrap_or_default().to_owned())
-    }
-
     pub fn expect_ok(&mut self, guest: &Guest) -> Result<()> {
-        let answer = self.call(guest)?;
-        ensure!(answer == "ok", "{}", self.process.said());
-        Ok(())
+        self.running.expect_trusted(guest)
     }
 
     pub fn expect_refused(
@@ -134,8 +110,8 @@ impl Called {
         fields: &[(&str, &str)],
     ) -> Result<()> {
         let mark = Events::mark(guest)?;
-        let answer = self.call(guest)?;
-        ensure!(answer == "EPERM", "{}", self.process.said());
+        let answer = self.running.call(guest)?;
+        ensure!(answer == "EPERM", "{answer}");
         expect_event(guest, &mark, &self.program, reason, fields)
     }
 }
