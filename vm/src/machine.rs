@@ -4,7 +4,7 @@ use crate::disk::Boot;
 use crate::initramfs::{self, Extra};
 use crate::log;
 use crate::protocol::{Item, Job, Record, Splitter};
-use crate::qemu::{self, Accelerator};
+use crate::qemu::{self, Hardware};
 use crate::system::System;
 use anyhow::{Context, Result, bail};
 use std::fs;
@@ -25,7 +25,7 @@ pub struct Run<'a> {
     /// What that holds.
     pub system: &'a System,
     /// What executes it.
-    pub accelerator: Accelerator,
+    pub hardware: Hardware<'a>,
     /// The `bpftrust-guest` binary, which becomes PID 1, or hands on to it.
     pub harness: &'a Path,
     /// The program to run as root and its arguments.
@@ -84,7 +84,7 @@ impl Run<'_> {
         )?;
         let start = Instant::now();
         let mut qemu = Qemu(
-            qemu::command(self.accelerator, self.boot, &initramfs, &console)
+            qemu::command(self.hardware, self.boot, &initramfs, &console)
                 .stdout(Stdio::piped())
                 .stderr(Stdio::piped())
                 .spawn()

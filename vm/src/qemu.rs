@@ -15,6 +15,32 @@ pub enum Accelerator {
     Kvm,
     /// QEMU's own emulation: slower, works everywhere.
     Tcg,
+    /// The same, and the guest's clocks count its instructions, one each nanosecond:
+    /// what takes as long takes as many, on any host. A waiting guest's time jumps to
+    /// what it waits for.
+    Counted,
+}
+
+/// What a guest is executed by, and what its kernel is told besides.
+#[derive(Debug, Clone, Copy)]
+pub struct Hardware<'a> {
+    /// What executes it.
+    pub accelerator: Accelerator,
+    /// How many CPUs it has.
+    pub cpus: u32,
+    /// More for the kernel's command line.
+    pub line: &'a str,
+}
+
+impl Hardware<'_> {
+    /// As guests usually are.
+    pub fn usual(accelerator: Accelerator) -> Self {
+        Self {
+            accelerator,
+            cpus: 2,
+            line: "",
+        }
+    }
 }
 
 /// What the kernel is told; nothing here changes Debian's list of LSMs.
@@ -69,14 +95,27 @@ impl Accelerator {
             // of an int3 that no real CPU would see. Two guests run at a time,
             // so both host CPUs have work all the same.
             Self::Tcg => &["-accel", "tcg,thread=single"],
+            // Without what differs from run to run: random numbers of the CPU, and
+            // the host's time.
+            Self::Counted => &[
+                "-accel",
+                "tcg,thread=single",
+                "-icount",
+                "shift=0,sleep=off",
+                "-cpu",
+                "max,-rdrand,-rdseed",
+                "-rtc",
+                "base=2026-12-01T00:00:00,clock=vm",
+            ],
         }
     }
 }
 
 /// The command that boots a guest: the kernel's log goes to the file `log`, the
 /// channel to QEMU's standard output.
-pub fn command(accelerator: Accelerator, boot: &Boot, initramfs: &Path, log: &Path) -> Command {
-    let mut command = base(accelerator, boot, KERNEL_LINE);
+pub fn command(hardware: Hardware<'_>, boot: &Boot, initramfs: &Path, log: &Path) -> Command {
+    let line = format!("{KERNEL_LINE} {}", hardware.line);
+    let mut command = base(hardware, boot, line.trim_end());
     command
         .arg("-initrd")
         .arg(initramfs)
@@ -95,13 +134,14 @@ pub fn command(accelerator: Accelerator, boot: &Boot, initramfs: &Path, log: &Pa
     command
 }
 
-fn base(accelerator: Accelerator, boot: &Boot, kernel_line: &str) -> Command {
+fn base(hardware: Hardware<'_>, boot: &Boot, kernel_line: &str) -> Command {
     // So that a guest ends with whoever started it, even by kill -9.
     let mut command = Command::new("setpriv");
     command
         .args(["--pdeathsig", "KILL", "qemu-system-x86_64"])
-        .args(["-machine", "pc", "-smp", "2", "-m", "1536"])
-        .args(accelerator.arguments())
+        .args(["-machine", "pc", "-m", "1536", "-smp"])
+        .arg(hardware.cpus.to_string())
+        .args(hardware.accelerator.arguments())
         .args(["-nodefaults", "-no-user-config", "-no-reboot"])
         .args(["-display", "none", "-kernel"])
         .arg(&boot.vmlinuz)
@@ -113,13 +153,17 @@ fn base(accelerator: Accelerator, boot: &Boot, kernel_line: &str) -> Command {
 /// Boots without a root and sees whether the kernel comes so far as to miss it.
 fn boots_under_kvm(boot: &Boot) -> Result<bool> {
     let log = tempfile::NamedTempFile::new().context("cannot make a temporary file")?;
-    let mut child = base(Accelerator::Kvm, boot, "console=ttyS0 panic=-1")
-        .arg("-serial")
-        .arg(format!("file:{}", comma(log.path())))
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .context("cannot run qemu-system-x86_64; try `cargo xtask setup`")?;
+    let mut child = base(
+        Hardware::usual(Accelerator::Kvm),
+        boot,
+        "console=ttyS0 panic=-1",
+    )
+    .arg("-serial")
+    .arg(format!("file:{}", comma(log.path())))
+    .stdout(Stdio::null())
+    .stderr(Stdio::null())
+    .spawn()
+    .context("cannot run qemu-system-x86_64; try `cargo xtask setup`")?;
     let deadline = Instant::now() + Duration::from_secs(20);
     while Instant::now() < deadline && child.try_wait()?.is_none() {
         std::thread::sleep(Duration::from_millis(100));

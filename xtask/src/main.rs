@@ -1,5 +1,6 @@
 //! The chores behind `make`: `cargo xtask --help`.
 
+mod bench;
 mod demo;
 mod mutants;
 mod script_tools;
@@ -23,6 +24,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Chore {
+    /// Count what bpftrust costs, in guests, and write tables, plots and docs/cost.md
+    Bench(bench::Arguments),
     /// Show the main job on real loaders, in a microVM
     Demo(demo::Arguments),
     /// Break one rule of the kernel side at a time: do the tests notice?
@@ -45,6 +48,7 @@ enum Chore {
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().chore {
+        Chore::Bench(arguments) => bench::run(&arguments),
         Chore::Demo(arguments) => demo::run(&arguments),
         Chore::Mutants(arguments) => mutants::run(&arguments),
         Chore::ScriptTools(arguments) => script_tools::SURVEY.run(&arguments),

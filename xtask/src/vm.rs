@@ -8,7 +8,7 @@ use bpftrust_vm::kernels::{self, KERNELS, Kernel};
 use bpftrust_vm::machine::{Event, Run};
 use bpftrust_vm::prepare::prepare;
 use bpftrust_vm::protocol::Outcome;
-use bpftrust_vm::qemu::Accelerator;
+use bpftrust_vm::qemu::{Accelerator, Hardware};
 use bpftrust_vm::suite::{self, Report, Tally};
 use bpftrust_vm::system::{self, BARE, SYSTEMS, System};
 use std::collections::VecDeque;
@@ -271,7 +271,7 @@ impl Payload {
         Ok(Run {
             boot,
             system,
-            accelerator: Accelerator::probe(boot)?,
+            hardware: Hardware::usual(Accelerator::probe(boot)?),
             harness: &self.harness,
             command,
             reports: false,
@@ -313,7 +313,8 @@ impl Payload {
     }
 }
 
-fn binary(dir: &Path, name: &str) -> Extra {
+/// A program of ours, in a directory of them, for the guest's `/usr/bin`.
+pub fn binary(dir: &Path, name: &str) -> Extra {
     Extra {
         from: dir.join(name),
         to: format!("/usr/bin/{name}"),

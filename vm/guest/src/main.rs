@@ -14,6 +14,7 @@
 //! - [`asker`]: the smallest program that calls `bpf()`
 //! - [`demo`]: what `make demo` shows
 //! - [`startup`]: what `bpftrust run` adds to the start of a loader
+//! - [`cost`]: the benchmark's files and columns
 //! - [`preload`]: the library that names tokens
 //! - [`tools`]: Debian's tools, one by one, under a token; its scripts, signed
 //! - [`script`]: scripts, and what starts loaders on them
@@ -25,6 +26,7 @@
 
 mod asker;
 mod cgroup;
+mod cost;
 mod crowd;
 mod demo;
 mod envelope;
@@ -60,6 +62,8 @@ const USAGE: &str = "usage: bpftrust-guest COMMAND
   list SERIES SYSTEM [FILTER...]       names of the tests that the filters select
   test SYSTEM [FILTER...]              run them, in such a guest
   one NAME                             run one without its group's fixture
+  cost COLUMN LOOPS SHARE yes|no [ROW...]
+                                       count what rows of the benchmark cost, in a guest
   startup                              time the start of a loader, in a guest
   enforce                              sign systemd and enforce, before it starts
   serve                                run the guest's job, as a service of its PID 1
@@ -93,6 +97,9 @@ fn dispatch() -> Result<ExitCode> {
         }
         [part @ ("one" | "after" | "setup" | "teardown"), name] => runner::run_part(part, name),
         ["startup"] => startup::run(),
+        ["cost", column, loops, share, programs, ref names @ ..] => {
+            cost::run(column, (loops, share), programs == "yes", names)
+        }
         ["demo"] => demo::run(),
         ["enforce"] => {
             tests::sandbox::enforce_early(&mut Guest::new("enforce", "early")?)?;
