@@ -144,14 +144,18 @@ int BPF_PROG(bt_repin, struct inode *old_dir, struct dentry *old_dentry, struct 
 	return 0;
 }
 
-/* The memory of a map (kernel/bpf/syscall.c, bpf_map_mmap). Who has lost trust,
- * or inherited the descriptor, has no use of it. */
+/* The memory of a map (kernel/bpf/syscall.c, bpf_map_mmap), which is mapped shared or
+ * not at all. Who has lost trust, or inherited the descriptor, has no use of it. */
 SEC("lsm/mmap_file")
-int BPF_PROG(bt_map_memory, struct file *file, unsigned long reqprot, unsigned long prot)
+int BPF_PROG(bt_map_memory, struct file *file, unsigned long reqprot, unsigned long prot,
+	     unsigned long flags)
 {
-	struct file *mapped = (void *)argument(ctx, 0);
+	struct file *mapped;
 	struct object object;
 
+	if (!(flags & MAP_SHARED))
+		return 0;
+	mapped = (void *)argument(ctx, 0);
 	if (!mapped || BPF_CORE_READ(mapped, f_inode, i_sb, s_magic) != ANON_INODE_FS_MAGIC)
 		return 0;
 	object_of_file((u64)mapped, &object);

@@ -1,6 +1,17 @@
 //! `cargo xtask bench`: what bpftrust costs, in instructions of guests.
+//!
+//! - [`run`]: the guests
+//! - [`found`]: what they said
+//! - [`document`]: tables, plots, `docs/cost.md`
+//! - [`goals`]: what figures are held to
+//! - [`table`], [`plot`]: how they look
 
+mod document;
+mod found;
+mod goals;
+mod plot;
 mod run;
+mod table;
 
 use anyhow::Result;
 use std::process::ExitCode;
@@ -40,5 +51,6 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     if !arguments.write {
         run::run(arguments)?;
     }
+    document::write()?;
     Ok(ExitCode::SUCCESS)
 }

@@ -7,7 +7,7 @@ use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd};
 
 /// What makes or loads something.
-const MAKES: (u32, u32) = (500, 1_000);
+const MAKES: (u32, u32) = (200, 300);
 
 type Attributes = [u8; 144];
 

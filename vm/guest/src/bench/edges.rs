@@ -30,7 +30,7 @@ pub fn rows() -> Vec<Row> {
         ),
         row(
             "netlink",
-            (2_000, 1_000),
+            (700, 300),
             asks,
             "RTM_GETLINK of lo by rtnetlink, and the answer",
         ),

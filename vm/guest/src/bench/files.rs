@@ -52,7 +52,7 @@ pub fn rows() -> Vec<Row> {
         ),
         row(
             "socket-ping-pong",
-            (1_000, 1_000),
+            (500, 500),
             ping_pong,
             "1 byte to another process by a unix socket, and back",
         ),

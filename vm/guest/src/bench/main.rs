@@ -101,14 +101,15 @@ impl Place {
     }
 }
 
-/// Small enough for a thousand rounds before the first loop to cost nothing.
-const CHEAP: (u32, u32) = (5_000, 1_000);
+/// Rounds of a loop, and before the first: so many that loops differ by little, so few that
+/// a guest takes minutes.
+const CHEAP: (u32, u32) = (2_000, 500);
 /// An exec or a fork.
-const USUAL: (u32, u32) = (200, 1_000);
+const USUAL: (u32, u32) = (70, 300);
 /// What takes ten thousands of instructions: each writes the journal of ext4.
-const FILES: (u32, u32) = (500, 200);
+const FILES: (u32, u32) = (200, 100);
 /// What takes millions of instructions.
-const HEAVY: (u32, u32) = (20, 10);
+const HEAVY: (u32, u32) = (8, 4);
 
 fn row(
     name: &'static str,

@@ -28,13 +28,13 @@ pub fn rows() -> Vec<Row> {
         ),
         row(
             "exec-dynamic",
-            (30, 50),
+            (10, 20),
             |place| executes(place.path("dynamic"), &[]),
             "an unsigned program with 20 libraries of its own",
         ),
         row(
             "exec-dynamic-signed",
-            (30, 50),
+            (10, 20),
             |place| executes(place.path("dynamic-signed"), &[]),
             "a signed program with 20 signed libraries of its own, verdicts kept",
         ),
@@ -53,7 +53,7 @@ pub fn rows() -> Vec<Row> {
         .by_trusted(),
         row(
             "thread",
-            (500, 1_000),
+            (200, 300),
             |_| {
                 Driver::new(|| {
                     let joined = std::thread::spawn(|| ()).join();

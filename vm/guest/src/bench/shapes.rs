@@ -13,7 +13,7 @@ pub fn rows() -> Vec<Row> {
     vec![
         row(
             "like-execl",
-            (6, 4),
+            (3, 2),
             |_| {
                 let mut command = Command::new("/usr/bin/bpftrust-bench");
                 command
@@ -45,7 +45,7 @@ pub fn rows() -> Vec<Row> {
         ),
         row(
             "like-shell-scripts",
-            (4, 2),
+            (2, 2),
             scripts,
             "shape of UnixBench's Shell Scripts (1 concurrent): sort, od, grep, tee, wc by dash",
         ),
