@@ -7,6 +7,8 @@
  *   task_alloc, task_free  fork: an own record, or a shared one with CLONE_VM
  *   bpf                    every command of bpf(), and what it attaches to; whose
  *                          keyring the signature of a program is to be verified by
+ *   bpf_prog_test_run_syscall
+ *                          which program it is that calls bpf() (no LSM hook)
  *   bpf_map_create,        rights by type, and what a program can do; who made
  *   bpf_prog_load,         what, until its *_free
  *   bpf_token_create,

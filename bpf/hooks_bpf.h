@@ -77,6 +77,24 @@ int BPF_PROG(bt_signature, int command)
 	return 0;
 }
 
+/*
+ * A SYSCALL program is being run: which one, with no descriptor between
+ * (net/bpf/test_run.c). No hook of the security framework comes after the descriptor is
+ * taken; this one decides nothing, it says who signed what the program loads.
+ */
+SEC("fentry/bpf_prog_test_run_syscall")
+int BPF_PROG(bt_run, struct bpf_prog *prog)
+{
+	struct signing *signing;
+
+	if (!armed())
+		return 0;
+	signing = signing_of_current();
+	if (signing)
+		signing->runner = signer_of((u64)prog->aux);
+	return 0;
+}
+
 SEC("lsm/bpf")
 int BPF_PROG(bt_bpf, int command)
 {

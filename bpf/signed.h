@@ -240,8 +240,8 @@ static __always_inline void heed_signer(struct decision *decision, struct standi
 
 /*
  * A program is about to be run: one that calls bpf() must count as signed, by a key
- * that may still sign. Who may use signed programs alone never gets a descriptor of
- * another (judge_use()), so another that is put in its place meanwhile counts, too.
+ * that may still sign. Another of the loader's own may be put in its place before the
+ * kernel takes the descriptor, so whose what it loads is bt_run says.
  */
 static __always_inline void ask_about_run(struct decision *decision,
 					  const struct standing *standing, u64 attr)
@@ -268,12 +268,10 @@ static __always_inline void ask_about_run(struct decision *decision,
 	signer = signer_of(program.address);
 	__builtin_memcpy(&rights, &standing->rights, sizeof(rights));
 	decision->reason = admit_program(standing->image, signer, &rights);
-	if (decision->reason == BT_REASON_NONE) {
-		signing->runner = signer;
-		return;
+	if (decision->reason != BT_REASON_NONE) {
+		decision->object = BT_OBJECT_PROGRAM;
+		decision->number = program.type;
 	}
-	decision->object = BT_OBJECT_PROGRAM;
-	decision->number = program.type;
 }
 
 #endif

@@ -418,7 +418,7 @@ fn attach(guard: &GuardSkel<'_>, pins: &Pins, sealed: bool) -> Result<Vec<OwnedF
             .progs_mut()
             .find(|program| program.name() == name)
             .expect("every hook is a program of the object");
-        let link = program.attach_lsm().map_err(kernel("attach", name))?;
+        let link = program.attach().map_err(kernel("attach", name))?;
         links.push(pin(link, &pins.hook(name))?);
     }
     Ok(links)

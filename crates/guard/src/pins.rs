@@ -23,7 +23,7 @@ pub(crate) const GATE: &str = "bt_bpf";
 
 /// The programs that are hooks, in the order in which they are attached: the
 /// gate last, when all that it asks is kept.
-pub(crate) const HOOKS: [&str; 32] = [
+pub(crate) const HOOKS: [&str; 33] = [
     "bt_fork",
     "bt_exit",
     "bt_setxattr",
@@ -54,6 +54,7 @@ pub(crate) const HOOKS: [&str; 32] = [
     "bt_map_memory",
     "bt_prctl",
     "bt_exec",
+    "bt_run",
     "bt_signature",
     GATE,
 ];
@@ -81,7 +82,7 @@ pub(crate) const SEAL_HOOKS: [&str; 13] = [
     "bt_new_key",
 ];
 
-/// The LSM programs of a guard, in the order in which they are attached.
+/// The programs of a guard that are hooks, in the order in which they are attached.
 pub(crate) fn hooks(sealed: bool) -> impl Iterator<Item = &'static str> {
     let more = if sealed { &SEAL_HOOKS[..] } else { &[] };
     more.iter().copied().chain(HOOKS)

@@ -255,6 +255,7 @@ fn need_row(facts: &Facts, need: &Need) -> Row {
     let (group, prefix) = match need.kind {
         Kind::Kfunc => (Group::Kfuncs, "kfunc"),
         Kind::Hook => (Group::Hooks, "hook"),
+        Kind::Function => (Group::Hooks, "function"),
     };
     let found = in_types(facts, |types| {
         let present = types.functions.contains(&need.function());

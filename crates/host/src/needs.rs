@@ -8,6 +8,8 @@ pub enum Kind {
     Kfunc,
     /// A hook of the kernel's security framework that a BPF program attaches to.
     Hook,
+    /// Another function that a BPF program attaches to.
+    Function,
 }
 
 /// One function of the kernel that the policy stands on.
@@ -15,7 +17,7 @@ pub enum Kind {
 pub struct Need {
     /// Its name; a hook's without the `bpf_lsm_` of its function.
     pub name: &'static str,
-    /// Kfunc or hook.
+    /// Which.
     pub kind: Kind,
     /// The first kernel that has it, and the option that it is built with.
     pub since: &'static str,
@@ -29,7 +31,7 @@ impl Need {
     /// The function of this name in the kernel's types.
     pub fn function(&self) -> String {
         match self.kind {
-            Kind::Kfunc => self.name.to_owned(),
+            Kind::Kfunc | Kind::Function => self.name.to_owned(),
             Kind::Hook => format!("bpf_lsm_{}", self.name),
         }
     }
@@ -59,6 +61,21 @@ const fn hook(
     Need {
         name,
         kind: Kind::Hook,
+        since,
+        job,
+        cost,
+    }
+}
+
+const fn function(
+    name: &'static str,
+    since: &'static str,
+    job: &'static str,
+    cost: &'static str,
+) -> Need {
+    Need {
+        name,
+        kind: Kind::Function,
         since,
         job,
         cost,
@@ -372,5 +389,11 @@ pub const NEEDS: &[Need] = &[
         "5.7 and CONFIG_BPF_LSM",
         "a seal: the keyrings stay",
         "root could put others in their place, and no signature would be good",
+    ),
+    function(
+        "bpf_prog_test_run_syscall",
+        "5.14",
+        "who signed the program that loads others",
+        "a loader could pass one signer's programs for another's",
     ),
 ];

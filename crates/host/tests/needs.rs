@@ -25,10 +25,11 @@ fn sources() -> String {
         .collect()
 }
 
-/// `SEC("lsm/NAME")` or `SEC("lsm.s/NAME")`: those that must attach.
-fn hooks(sources: &str) -> Vec<&str> {
+/// `SEC("lsm/NAME")` or `SEC("lsm.s/NAME")`, or `SEC("fentry/NAME")`: those that must
+/// attach.
+fn hooks<'a>(sources: &'a str, section: &str) -> Vec<&'a str> {
     sources
-        .split("SEC(\"lsm")
+        .split(&format!("SEC(\"{section}"))
         .skip(1)
         .filter_map(|rest| rest.split('"').next()?.split_once('/'))
         .map(|(_, name)| name)
@@ -53,11 +54,12 @@ fn kfuncs(sources: &str) -> Vec<&str> {
 fn every_hook_and_kfunc_of_the_policy_has_its_row() {
     let sources = sources();
     let found = [
-        (Kind::Hook, hooks(&sources)),
-        (Kind::Kfunc, kfuncs(&sources)),
+        (Kind::Hook, hooks(&sources, "lsm"), 8),
+        (Kind::Function, hooks(&sources, "fentry"), 1),
+        (Kind::Kfunc, kfuncs(&sources), 8),
     ];
-    for (kind, names) in found {
-        assert!(names.len() >= 8, "{kind:?}: {names:?}");
+    for (kind, names, least) in found {
+        assert!(names.len() >= least, "{kind:?}: {names:?}");
         for name in names {
             let is_listed = NEEDS
                 .iter()

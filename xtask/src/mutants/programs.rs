@@ -32,6 +32,13 @@ pub const RULES: &[Rule] = &[
         "signedprograms::what_a_signed_program_loads_counts_as_signed",
     ),
     (
+        "which program runs is not looked at",
+        "hooks_bpf.h",
+        "\t\tsigning->runner = signer_of((u64)prog->aux);",
+        "\t\tsigning->runner = 0;",
+        "signedprograms::what_a_signed_program_loads_counts_as_signed",
+    ),
+    (
         "who signed a program does not limit it",
         "signed.h",
         "signing->signer = 0;\n\tdecision->reason = admit_program(standing->image, signer, &standing->rights);",
