@@ -51,6 +51,9 @@ pub enum Error {
     /// The package is not for this kernel.
     #[error("it has no form for this kernel, {0}")]
     NoForm(Generation),
+    /// Its loader would make maps and load programs without the token.
+    #[error("its loader names no token in what it loads")]
+    NoToken,
     /// A call of `bpf()` failed.
     #[error("{doing}")]
     Call {

@@ -8,6 +8,7 @@ use object::read::elf::ElfFile;
 use object::{Architecture, Endianness, Object as _, ObjectSection as _};
 
 use crate::instructions::{end_overrides, takes_overrides};
+use crate::token::name_token;
 use crate::{Content, Error, Generation, Result, sys};
 
 /// What libbpf has said since `said()` was last asked.
@@ -16,7 +17,8 @@ static SAID: Mutex<Vec<String>> = Mutex::new(Vec::new());
 /// Makes loaders and metadata of an object file for these generations of kernels. It
 /// asks nothing of the kernel that runs here.
 ///
-/// The loaders take no content of maps from who runs them: see [`takes_overrides`].
+/// The loaders take no content of maps from who runs them: see [`takes_overrides`]. They
+/// name his token, if he has one: see [`takes_token`](crate::takes_token).
 ///
 /// # Errors
 /// [`Error::NoObject`], [`Error::NoLicense`], [`Error::Map`], [`Error::Generate`]: what
@@ -84,9 +86,10 @@ fn open_and_generate(object: &[u8], generation: Generation) -> Result<Content> {
         .map(|program| program.name().to_string_lossy().into_owned())
         .collect();
     let hashed = generation == Generation::Linux618;
-    let (mut loader, metadata) = sys::generate(open.as_libbpf_object(), hashed)
+    let (mut loader, mut metadata) = sys::generate(open.as_libbpf_object(), hashed)
         .map_err(|error| failed(&error.to_string()))?;
     end_overrides(&mut loader);
+    name_token(&mut loader, &mut metadata)?;
     match takes_overrides(&loader) {
         0 => Ok(Content {
             loaders: vec![(generation, loader)],

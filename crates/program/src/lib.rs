@@ -14,12 +14,14 @@ mod instructions;
 mod load;
 mod package;
 mod sys;
+mod token;
 
 pub use error::Error;
 pub use generate::generate;
 pub use instructions::takes_overrides;
 pub use load::{Loaded, load};
 pub use package::{Content, Form, Generation, Package};
+pub use token::takes_token;
 
 /// What functions here return.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -2,14 +2,15 @@
 
 use std::ffi::CString;
 use std::fs;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use bpftrust_signature::sha256;
 
 use crate::instructions::{CONTEXT_HEAD, MAP_DESCRIPTION, PROGRAM_DESCRIPTION};
-use crate::{Error, Generation, Package, Result, sys};
+use crate::token::{FLAGS, flags};
+use crate::{Error, Generation, Package, Result, sys, takes_token};
 
 /// What a package has become. Without a pin it ends with this value.
 #[derive(Debug)]
@@ -21,27 +22,37 @@ pub struct Loaded {
 }
 
 /// Has the kernel, which is of this generation, verify a package's loader by the
-/// keyring of that serial, and runs it.
+/// keyring of that serial, and runs it: all by this token, if there is one.
 ///
 /// # Errors
-/// [`Error::NoForm`], [`Error::Call`]: `EKEYREJECTED` if the signature is not over what
+/// [`Error::NoForm`], [`Error::NoToken`], [`Error::Call`]: `EKEYREJECTED` if the signature is not over what
 /// is in the package, `ENOKEY` if the keyring does not hold its key.
-pub fn load(package: &Package, generation: Generation, keyring: i32) -> Result<Loaded> {
+pub fn load(
+    package: &Package,
+    generation: Generation,
+    keyring: i32,
+    token: Option<BorrowedFd<'_>>,
+) -> Result<Loaded> {
     let form = package.form(generation).ok_or(Error::NoForm(generation))?;
+    if token.is_some() && !takes_token(form.loader) {
+        return Err(Error::NoToken);
+    }
     let bound = generation == Generation::Linux73;
     let content = &package.content;
-    let map = sys::metadata_map(&content.metadata, &sha256(form.loader))
+    let map = sys::metadata_map(&content.metadata, &sha256(form.loader), token)
         .map_err(call("making the loader's map"))?;
     if !bound {
         sys::hash(&map).map_err(call("hashing the loader's map"))?;
     }
-    let loader = sys::load(form.loader, &map, bound, form.signature, keyring)
+    let loader = sys::load(form.loader, &map, bound, form.signature, keyring, token)
         .map_err(call("loading the loader"))?;
     let size = CONTEXT_HEAD
         + MAP_DESCRIPTION * content.maps.len()
         + PROGRAM_DESCRIPTION * content.programs.len();
     let mut context = vec![0; size];
     context[..4].copy_from_slice(&(size as u32).to_ne_bytes());
+    let named = flags(token.map(|token| token.as_raw_fd()));
+    context[FLAGS..FLAGS + 4].copy_from_slice(&named.to_ne_bytes());
     sys::run(&loader, &mut context).map_err(call("running the loader"))?;
     let (_, descriptions) = context.split_at(CONTEXT_HEAD);
     let (maps, programs) = descriptions.split_at(MAP_DESCRIPTION * content.maps.len());

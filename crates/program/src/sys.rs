@@ -6,7 +6,7 @@
 
 use std::ffi::{CStr, c_int};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr::{self, NonNull};
 use std::slice;
 
@@ -83,24 +83,41 @@ struct MapCreate {
     key_size: u32,
     value_size: u32,
     max_entries: u32,
-    between: [u32; 3],
+    map_flags: u32,
+    between: [u32; 2],
     map_name: [u8; 16],
-    rest: [u32; 9],
+    rest: [u32; 8],
+    map_token_fd: i32,
     excl_prog_hash: u64,
     excl_prog_hash_size: u32,
     padding: u32,
 }
 
-const _: () = assert!(std::mem::offset_of!(MapCreate, excl_prog_hash) == 80);
+const _: () = {
+    assert!(std::mem::offset_of!(MapCreate, map_token_fd) == 76);
+    assert!(std::mem::offset_of!(MapCreate, excl_prog_hash) == 80);
+};
+
+/// `BPF_F_TOKEN_FD`, if there is a token, and its descriptor.
+fn naming(token: Option<BorrowedFd<'_>>) -> (u32, i32) {
+    token.map_or((0, 0), |token| (1 << 16, token.as_raw_fd()))
+}
 
 /// The map of a loader: an array with this one value, for the program alone whose
 /// instructions have that SHA-256, frozen.
-pub(crate) fn metadata_map(value: &[u8], program: &[u8; 32]) -> io::Result<OwnedFd> {
+pub(crate) fn metadata_map(
+    value: &[u8],
+    program: &[u8; 32],
+    token: Option<BorrowedFd<'_>>,
+) -> io::Result<OwnedFd> {
+    let (map_flags, map_token_fd) = naming(token);
     let attributes = MapCreate {
         map_type: raw::BPF_MAP_TYPE_ARRAY,
         key_size: 4,
         value_size: u32::try_from(value.len()).map_err(io::Error::other)?,
         max_entries: 1,
+        map_flags,
+        map_token_fd,
         map_name: *b"__loader.map\0\0\0\0",
         excl_prog_hash: program.as_ptr().addr() as u64,
         excl_prog_hash_size: 32,
@@ -150,7 +167,7 @@ struct ProgLoad {
     between: [u32; 13],
     fd_array: u64,
     core: [u64; 2],
-    prog_token_fd: u32,
+    prog_token_fd: i32,
     fd_array_cnt: u32,
     signature: u64,
     signature_size: u32,
@@ -171,16 +188,19 @@ pub(crate) fn load(
     bound: bool,
     signature: &[u8],
     keyring: i32,
+    token: Option<BorrowedFd<'_>>,
 ) -> io::Result<OwnedFd> {
     const LICENSE: &CStr = c"Dual BSD/GPL";
     const SLEEPABLE: u32 = 1 << 4;
     let maps = [map.as_raw_fd()];
+    let (token_flag, prog_token_fd) = naming(token);
     let attributes = ProgLoad {
         prog_type: raw::BPF_PROG_TYPE_SYSCALL,
         insn_cnt: u32::try_from(loader.len() / 8).map_err(io::Error::other)?,
         insns: loader.as_ptr().addr() as u64,
         license: LICENSE.as_ptr().addr() as u64,
-        prog_flags: SLEEPABLE,
+        prog_flags: SLEEPABLE | token_flag,
+        prog_token_fd,
         prog_name: *b"__loader.prog\0\0\0",
         fd_array: maps.as_ptr().addr() as u64,
         fd_array_cnt: bound.into(),

@@ -2,8 +2,10 @@
 
 use std::fs;
 
-use bpftrust_program::{Content, Error, Generation, Package, generate, takes_overrides};
-use bpftrust_signature::KeyHint;
+use bpftrust_program::{
+    Content, Error, Generation, Package, generate, takes_overrides, takes_token,
+};
+use bpftrust_signature::{KeyHint, sha256};
 use libbpf_cargo::SkeletonBuilder;
 
 const HEAD: &str = "
@@ -71,6 +73,33 @@ fn both_loaders_share_their_metadata_and_take_nothing_from_their_caller() {
     assert_eq!(content.message(Generation::Linux618).unwrap(), *older);
 }
 
+/// The number of instructions that begin so.
+fn count(loader: &[u8], begin: [u8; 4]) -> usize {
+    let instructions = loader.chunks_exact(8);
+    instructions.filter(|one| one[..4] == begin).count()
+}
+
+#[test]
+fn a_token_is_named_in_each_call_that_takes_one() {
+    let content = generated(&format!("{GLOBALS}{PASS}{LICENSE}")).unwrap();
+    let hash = sha256(&content.metadata);
+    for (generation, loader) in &content.loaders {
+        assert!(takes_token(loader));
+        // r4 = *(u32 *)(r6 + 4), once for the BTF, the two maps, the two programs.
+        assert_eq!(count(loader, [0x61, 0x64, 4, 0]), 5, "{generation}");
+        // r3 = the next 8 bytes of the hash, which the older one compares.
+        let parts = hash.chunks_exact(8).map(|part| {
+            let (low, high) = part.split_at(4);
+            [&[0x18, 3, 0, 0], low, &[0; 4], high].concat()
+        });
+        for part in parts {
+            let found = loader.windows(16).any(|window| window == part);
+            assert_eq!(found, *generation == Generation::Linux618);
+        }
+    }
+    assert!(!takes_token(&[0; 16]));
+}
+
 #[test]
 fn the_same_object_becomes_the_same_bytes() {
     let object = compiled(&format!("{GLOBALS}{LICENSE}"));
@@ -117,6 +146,39 @@ fn what_cant_be_signed_is_named() {
         ),
         &["elsewhere"],
     );
+    refused(
+        &format!(
+            "struct ops {{ int (*first)(void); }};
+             SEC(\"struct_ops/first\") int first(void *ctx) {{ return 0; }}
+             SEC(\".struct_ops\") struct ops table = {{ .first = (void *)first }};
+             {LICENSE}"
+        ),
+        &["map table", "struct_ops"],
+    );
+    refused(
+        &format!(
+            "SEC(\"aside\") int value = 3;
+             SEC(\"xdp\") int pass(void *ctx) {{ return value; }}
+             {LICENSE}"
+        ),
+        &["value", "aside"],
+    );
+    refused(
+        &format!(
+            "struct {{ int type; }} old SEC(\"maps\");
+             {PASS}{LICENSE}"
+        ),
+        &["'maps' section"],
+    );
+    let maps: String = (0..65)
+        .map(|number| {
+            format!(
+                "struct {{ __uint(type, 2); __uint(max_entries, 1); __type(key, int);
+                 __type(value, int); }} map{number} SEC(\".maps\");\n"
+            )
+        })
+        .collect();
+    refused(&format!("{maps}{PASS}{LICENSE}"), &["maps exceeds 64"]);
     assert!(matches!(
         generate(b"\x7fELF, but not really", &Generation::ALL),
         Err(Error::NoObject(_))

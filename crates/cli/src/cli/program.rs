@@ -81,6 +81,10 @@ pub struct ProgramLoadArgs {
     /// Directory of a bpffs to pin programs and maps in; without it they end with this command
     #[arg(long, value_name = "DIR")]
     pub pin: Option<PathBuf>,
+    /// Directory of a bpffs that delegates, whose token all is loaded by; default: under
+    /// bpftrust run that of it, else none
+    #[arg(long, value_name = "PATH")]
+    pub token: Option<PathBuf>,
     /// Serial of the keyring that is to verify it; default: that of its key in the policy in force
     #[arg(long, value_name = "SERIAL", allow_negative_numbers = true)]
     pub keyring: Option<i32>,

@@ -1,6 +1,7 @@
 //! Objects that `program sign` made light skeletons of, and loaders that load them.
 
-use crate::fixture::{self, ACME, GLOBEX, Key};
+use crate::fixture::{self, ACME, Events, GLOBEX, Key};
+use crate::grant::Grant;
 use crate::guest::{Guest, text};
 use crate::owner::{WORKER, expect_answer, expect_denied, objects};
 use crate::policy::apply;
@@ -30,6 +31,7 @@ pub const GROUP: Group = Group {
         test!(what_was_changed_does_not_load).needs(VERIFIED),
         test!(its_caller_chooses_no_content).needs(VERIFIED),
         test!(a_ceiling_reaches_what_is_inside).needs(VERIFIED),
+        test!(without_privileges_it_is_loaded_by_a_token).needs(VERIFIED),
         test!(nobody_loads_it_by_a_key_outside_the_policy).needs(VERIFIED),
         test!(inspect_says_who_takes_it_and_who_signed_it),
         test!(explain_and_check_say_whether_programs_are_verified),
@@ -37,10 +39,10 @@ pub const GROUP: Group = Group {
 };
 
 /// The object that is signed (`bpf/sample.bpf.c`).
-const OBJECT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/sample.bpf.o"));
+pub const OBJECT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/sample.bpf.o"));
 
 /// That object, signed by `key`.
-fn signed(guest: &Guest, key: Key, options: &[&str]) -> Result<PathBuf> {
+pub fn signed(guest: &Guest, key: Key, options: &[&str]) -> Result<PathBuf> {
     let object = guest.write("sample.bpf.o", OBJECT)?;
     let out = guest.path(&format!("{}.signed", key.name()));
     let (private, certificate) = (key.private(), key.certificate());
@@ -70,7 +72,7 @@ fn loader(guest: &Guest) -> Result<PathBuf> {
     Ok(copy)
 }
 
-fn load(guest: &Guest, file: &Path, options: &[&str]) -> Result<Output> {
+pub fn load(guest: &Guest, file: &Path, options: &[&str]) -> Result<Output> {
     let loader = loader(guest)?;
     let words = [text(&loader)?, "program", "load", text(file)?];
     guest.run(&[&words[..], options].concat())
@@ -203,7 +205,7 @@ fn a_ceiling_reaches_what_is_inside(guest: &mut Guest) -> Result<()> {
     load(guest, &file, &[])?.success()?;
     let ceiling = "[publisher.globex.ceiling]\nprograms = [\"syscall\", \"tracing\"]\n";
     apply(guest, &policy(ceiling))?;
-    let mark = fixture::Events::mark(guest)?;
+    let mark = Events::mark(guest)?;
     let result = expect_failure(guest, &file, "running the loader: Operation not permitted");
     apply(guest, &policy(""))?;
     result?;
@@ -213,6 +215,54 @@ fn a_ceiling_reaches_what_is_inside(guest: &mut Guest) -> Result<()> {
         ("name", "xdp"),
     ];
     mark.expect(guest, &about).map(drop)
+}
+
+/// By a user who has nothing but that, and a loader that must use it.
+fn without_privileges_it_is_loaded_by_a_token(guest: &mut Guest) -> Result<()> {
+    let file = signed(guest, ACME, &[])?;
+    let loader = guest.copy("/usr/bin/bpftrust", "token-loader")?;
+    let grant = Grant::ALL.of("agent", 2) + "require = [\"signed-programs\", \"token\"]\n";
+    fixture::sign_with_grant(guest, ACME, &loader, &grant)?;
+    let ring = ring(guest, ACME)?.to_string();
+    let load = [text(&loader)?, "program", "load", "--keyring", &ring];
+    let run = [&["bpftrust", "run", "--user", "nobody", "--"][..], &load].concat();
+    let mark = Events::mark(guest)?;
+    let said = guest
+        .run(&[&run[..], &[text(&file)?]].concat())?
+        .success()?;
+    ensure!(said.contains("2 programs and 3 maps loaded"), "{said}");
+    for command in ["map-create", "prog-load", "btf-load"] {
+        let about = [("outcome", "allowed"), ("command", command)];
+        mark.expect(guest, &about).context(command)?;
+    }
+    mark.expect_none(guest, &[("outcome", "denied")])?;
+    // Root has every capability, and no token.
+    let output = guest.run(&[&load[..], &[text(&file)?]].concat())?;
+    ensure!(output.status == 2, "{output}");
+    mark.expect(guest, &[("reason", "no-token"), ("command", "map-create")])?;
+    // The policy is not to be seen from there.
+    let unnamed = [&run[..run.len() - 2], &[text(&file)?]].concat();
+    let output = guest.run(&unnamed)?;
+    ensure!(
+        output.status == 2 && output.stderr.contains("--keyring SERIAL"),
+        "{output}"
+    );
+    // As the generator alone makes it.
+    let mut package = Package::parse(&fs::read(&file)?)?;
+    for (_, loader) in &mut package.content.loaders {
+        for instruction in loader.chunks_exact_mut(8) {
+            if instruction[..4] == [0x61, 0x64, 4, 0] {
+                instruction.copy_from_slice(&[0xb7, 4, 0, 0, 0, 0, 0, 0]);
+            }
+        }
+    }
+    let old = guest.write("old", package.to_bytes()?)?;
+    let output = guest.run(&[&run[..], &[text(&old)?]].concat())?;
+    ensure!(
+        output.status == 2 && output.stderr.contains("names no token"),
+        "{output}"
+    );
+    Ok(())
 }
 
 fn nobody_loads_it_by_a_key_outside_the_policy(guest: &mut Guest) -> Result<()> {
@@ -227,7 +277,7 @@ fn nobody_loads_it_by_a_key_outside_the_policy(guest: &mut Guest) -> Result<()> 
         loader.display(),
         file.display()
     );
-    let mark = fixture::Events::mark(guest)?;
+    let mark = Events::mark(guest)?;
     let output = fixture::probe(Path::new(fixture::UNSIGNED), &fixture::words(&line))?;
     ensure!(output.status == 2, "{output}");
     let about = [("reason", "unsigned-program"), ("command", "prog-load")];
