@@ -44,6 +44,7 @@ pub const GROUPS: &[&Group] = &[
     &tests::required::GROUP,
     &tests::signedprograms::GROUP,
     &tests::skeleton::GROUP,
+    &tests::bpftool::GROUP,
     &tests::script::GROUP,
     &tests::script_rule::GROUP,
     &tests::policy::GROUP,

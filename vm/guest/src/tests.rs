@@ -5,6 +5,7 @@ pub mod attack;
 pub mod audited;
 pub mod bare;
 pub mod before;
+pub mod bpftool;
 pub mod bulk;
 pub mod cache;
 pub mod change;
