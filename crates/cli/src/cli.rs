@@ -172,8 +172,9 @@ pub struct KeyArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 In a directory, every regular file of the kind is signed: with --kind loader the ELF executables \
-that somebody may execute, with --kind library the ELF shared objects, with --bare both. Symbolic \
-links inside it are not followed.
+that somebody may execute, with --kind library the ELF shared objects, with --bare both, with \
+--script what ends in .bt and what names bpftrace or bpftrust-script in a first line with #!. \
+Symbolic links inside it are not followed.
 
 With --with-libraries, the dynamic linker, the libraries that a file needs, and theirs, are signed \
 first, and those in /etc/ld.so.preload. They are found in the files, without running any; one that is \
@@ -317,8 +318,9 @@ pub struct CheckArgs {
 /// Arguments of `explain`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Nothing is executed. What only an exec shows, such as a debugger, a seccomp filter or an interpreter \
-of scripts, is not looked at.
+Nothing is executed. What only an exec shows, such as a debugger or a seccomp filter, is not looked \
+at. Of a signed script it says the most that it may do: whether its loader and bpftrust-script are \
+signed for that, and what they may do, say their own answers.
 
 Exit status: 0 all would be trusted, 1 one would not, 2 could not tell.")]
 pub struct ExplainArgs {
@@ -331,7 +333,7 @@ pub struct ExplainArgs {
     /// Print one line of JSON per file
     #[arg(long)]
     pub json: bool,
-    /// Executables
+    /// Executables and scripts
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
 }

@@ -12,6 +12,7 @@ mod output;
 mod parallel;
 mod replace;
 mod rights;
+mod script_file;
 mod signer;
 mod target;
 mod tree;

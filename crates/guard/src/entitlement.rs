@@ -109,20 +109,62 @@ impl Policy {
     pub fn entitle(&self, signed: &Signed<'_>, now: u64) -> Result<Entitlement, Denial> {
         self.admit(signed, now)?;
         let claimed = signed.grant.map_or(self.fallback, |grant| grant.rights);
+        Ok(self.below_ceilings(signed, claimed, signed.publisher.requires))
+    }
+
+    /// The most that a script may do whose signature verified, whichever loader is
+    /// started on it (`admit_script` in `bpf/entitle.h`): without a grant all that the
+    /// loader may. A publisher with `loaders` may sign it, for his own loaders; what he
+    /// requires he requires of loaders. `now` is in seconds since the epoch.
+    ///
+    /// # Errors
+    /// The first rule that refuses it.
+    pub fn entitle_script(&self, signed: &Signed<'_>, now: u64) -> Result<Entitlement, Denial> {
+        self.admit_rules(signed)?;
+        admit_time(signed, now)?;
+        let claimed = signed.grant.map_or(Rights::UNLIMITED, |grant| grant.rights);
+        Ok(self.below_ceilings(signed, claimed, Requirements::empty()))
+    }
+
+    fn below_ceilings(
+        &self,
+        signed: &Signed<'_>,
+        claimed: Rights,
+        requires: Requirements,
+    ) -> Entitlement {
         let publisher = &signed.publisher.ceiling;
-        Ok(Entitlement {
+        let own = signed.grant.map(|grant| grant.requires);
+        Entitlement {
             rights: claimed.intersection(publisher).intersection(&self.ceiling),
             cut_by_publisher: claimed.difference(publisher),
             cut_by_policy: claimed.difference(&self.ceiling),
-            requires: self.requires
-                | signed.publisher.requires
-                | signed
-                    .grant
-                    .map_or_else(Requirements::empty, |grant| grant.requires),
-        })
+            requires: self.requires | requires | own.unwrap_or(Requirements::empty()),
+        }
     }
 
     fn admit(&self, signed: &Signed<'_>, now: u64) -> Result<(), Denial> {
+        self.admit_rules(signed)?;
+        let loaders = signed.publisher.loaders.as_ref();
+        let publisher = || signed.publisher.name.clone();
+        match (loaders, signed.grant) {
+            (Some(_), None) => {
+                return Err(Denial::NoName {
+                    publisher: publisher(),
+                });
+            }
+            (Some(loaders), Some(grant)) if !loaders.contains(&grant.name) => {
+                return Err(Denial::OtherName {
+                    publisher: publisher(),
+                    name: grant.name.clone(),
+                });
+            }
+            _ => {}
+        }
+        admit_time(signed, now)
+    }
+
+    /// What the policy refuses by key, digest, name or version.
+    fn admit_rules(&self, signed: &Signed<'_>) -> Result<(), Denial> {
         let key = signed.key;
         if self.refused.keys.contains(&key) {
             return Err(Denial::RefusedKey { key });
@@ -136,42 +178,30 @@ impl Policy {
                 digest: *signed.digest,
             });
         }
-        let loaders = signed.publisher.loaders.as_ref();
-        let publisher = || signed.publisher.name.clone();
         let Some(grant) = signed.grant else {
-            return match loaders {
-                Some(_) => Err(Denial::NoName {
-                    publisher: publisher(),
-                }),
-                None => Ok(()),
-            };
+            return Ok(());
         };
         let name = || grant.name.clone();
         if self.refused.names.contains(&grant.name) {
             return Err(Denial::RefusedName { name: name() });
         }
         match self.minimum_versions.get(&grant.name) {
-            Some(&minimum) if grant.version < minimum => {
-                return Err(Denial::TooOld {
-                    name: name(),
-                    version: grant.version,
-                    minimum,
-                });
-            }
-            _ => {}
-        }
-        if loaders.is_some_and(|loaders| !loaders.contains(&grant.name)) {
-            return Err(Denial::OtherName {
-                publisher: publisher(),
+            Some(&minimum) if grant.version < minimum => Err(Denial::TooOld {
                 name: name(),
-            });
+                version: grant.version,
+                minimum,
+            }),
+            _ => Ok(()),
         }
-        if grant.not_after != 0 && now > grant.not_after {
-            return Err(Denial::Expired {
-                not_after: grant.not_after,
-            });
-        }
-        Ok(())
+    }
+}
+
+fn admit_time(signed: &Signed<'_>, now: u64) -> Result<(), Denial> {
+    match signed.grant {
+        Some(grant) if grant.not_after != 0 && now > grant.not_after => Err(Denial::Expired {
+            not_after: grant.not_after,
+        }),
+        _ => Ok(()),
     }
 }
 
@@ -244,13 +274,23 @@ mod tests {
     }
 
     fn judge(policy: &Policy, grant: Option<&Grant>) -> Result<Entitlement, Denial> {
+        judge_as(Policy::entitle, policy, grant)
+    }
+
+    type Judge = fn(&Policy, &Signed<'_>, u64) -> Result<Entitlement, Denial>;
+
+    fn judge_as(
+        judge: Judge,
+        policy: &Policy,
+        grant: Option<&Grant>,
+    ) -> Result<Entitlement, Denial> {
         let signed = Signed {
             publisher: &policy.publishers[0],
             key: KEY,
             digest: &digest(),
             grant,
         };
-        policy.entitle(&signed, NOW)
+        judge(policy, &signed, NOW)
     }
 
     fn reason(policy: &Policy, grant: Option<&Grant>) -> &'static str {
@@ -367,6 +407,40 @@ mod tests {
             "not-granted",
             "not-granted",
         );
+    }
+
+    #[test]
+    fn a_script_has_its_grant_below_the_ceilings() {
+        let script = |policy: &Policy, grant: Option<&Grant>| {
+            judge_as(Policy::entitle_script, policy, grant)
+        };
+        let mut policy = policy();
+        policy.ceiling = below(&[2, 3, 4]);
+        policy.publishers[0].ceiling = below(&[1, 3, 5]);
+        policy.publishers[0].loaders = Some([name("y")].into());
+        policy.publishers[0].requires = Requirements::TOKEN;
+        policy.requires = Requirements::SCRIPT;
+        let found = script(&policy, Some(&grant())).unwrap();
+        assert_eq!(found.rights, programs(&[3]));
+        assert_eq!(found.cut_by_publisher, programs(&[2]));
+        assert_eq!(found.cut_by_policy, programs(&[1]));
+        assert_eq!(found.requires, Requirements::SCRIPT);
+        // Without one it is not the default that counts.
+        let found = script(&policy, None).unwrap();
+        assert_eq!(found.rights, below(&[3]));
+        let late = Grant {
+            not_after: NOW - 1,
+            ..grant()
+        };
+        let reason =
+            |policy: &Policy, grant: Option<&Grant>| script(policy, grant).unwrap_err().reason();
+        assert_eq!(reason(&policy, Some(&late)), "expired");
+        policy.minimum_versions = [(name("x"), 4)].into();
+        assert_eq!(reason(&policy, Some(&grant())), "too-old");
+        policy.refused.names = [name("x")].into();
+        assert_eq!(reason(&policy, Some(&grant())), "revoked");
+        policy.refused.digests = [[7; 32]].into();
+        assert_eq!(reason(&policy, None), "revoked");
     }
 
     #[test]

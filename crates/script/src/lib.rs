@@ -9,7 +9,7 @@ mod script;
 mod start;
 
 pub use granted::Granted;
-pub use script::{MAX_SIZE, Problem, brought_in, check, loader_of};
+pub use script::{MAX_LINE, MAX_SIZE, Problem, brought_in, check, is_meant, loader_of};
 pub use start::{
     DIRECTORIES, Refused, TOKEN_VARIABLE, XATTR, XATTR_MAX, command_line, environment,
 };

@@ -8,7 +8,7 @@ use crate::{DEFAULT_LOADER, LAUNCHER};
 pub const MAX_SIZE: u64 = 1 << 20;
 
 /// The kernel reads no more of a first line (`BINPRM_BUF_SIZE`), in bytes.
-const MAX_LINE: usize = 255;
+pub const MAX_LINE: usize = 255;
 
 /// The longest name of a loader, in bytes: `LOADER_NAME_SIZE` of `bpf/script.h`, less
 /// the NUL.
@@ -103,6 +103,21 @@ pub fn loader_of(start: &[u8]) -> Result<&str, Problem> {
         None if name == LAUNCHER => Ok(DEFAULT_LOADER),
         None => Ok(name),
     }
+}
+
+/// Is this, among other files of a directory, a script for a loader? One whose name ends
+/// in `.bt`, and one whose first line names bpftrace or the launcher, whatever else is
+/// wrong with it. Of other scripts it can't be told: shells have such lines, too.
+/// `start` is the file's beginning, as for [`loader_of`].
+pub fn is_meant(name: &[u8], start: &[u8]) -> bool {
+    let named = |word: &[u8]| {
+        let name = last_part(word);
+        name == DEFAULT_LOADER.as_bytes() || name == LAUNCHER.as_bytes()
+    };
+    let line = start.strip_prefix(b"#!").unwrap_or_default();
+    let line = line.split(|&byte| byte == b'\n').next().unwrap_or(line);
+    let mut words = line.split(u8::is_ascii_whitespace);
+    name.ends_with(b".bt") || words.any(named)
 }
 
 fn last_part(path: &[u8]) -> &[u8] {
@@ -214,6 +229,27 @@ mod tests {
             (&long, Problem::LongLine),
         ] {
             assert_eq!(loader_of(line.as_bytes()), Err(expected), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn scripts_are_found_among_other_files() {
+        for (name, start, expected) in [
+            ("a.bt", "", true),
+            ("a.bt", "#!/bin/sh\n", true),
+            ("a", "#!/usr/bin/env bpftrace\n", true),
+            ("a", "#! /usr/sbin/bpftrace --unsafe\r\n", true),
+            ("a", "#!/usr/bin/bpftrust-script", true),
+            ("a", "#!/bin/sh\nbpftrace -e\n", false),
+            ("a", "#!/usr/bin/bpftrace-aotrt\n", false),
+            ("a", "BEGIN { exit(); }", false),
+            ("a.bt~", "", false),
+        ] {
+            assert_eq!(
+                is_meant(name.as_bytes(), start.as_bytes()),
+                expected,
+                "{name} {start:?}"
+            );
         }
     }
 

@@ -1,6 +1,8 @@
 //! `bpftrust explain`: what the kernel side would make of a file's signature
 //! under a policy, without executing the file.
 
+mod script;
+
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -23,6 +25,7 @@ use crate::rights::{end, end_as_json, moment, require, rights_as_json};
 use crate::target::Target;
 use crate::verbs::install::parse_signature;
 use crate::verbs::policy::libraries;
+use script::Script;
 
 pub fn run(args: &ExplainArgs) -> anyhow::Result<Outcome> {
     ensure!(
@@ -41,7 +44,7 @@ pub fn run(args: &ExplainArgs) -> anyhow::Result<Outcome> {
                     output::print(&answer.text(path));
                 }
                 outcome = outcome.max(match answer.verdict {
-                    Verdict::Trusted(_) => Outcome::Yes,
+                    Verdict::Trusted(_) | Verdict::Script(_) => Outcome::Yes,
                     Verdict::Refused { .. } => Outcome::No,
                 });
             }
@@ -61,6 +64,10 @@ pub fn run(args: &ExplainArgs) -> anyhow::Result<Outcome> {
 pub fn rights_of(path: &Path, policy: Policy) -> anyhow::Result<Rights> {
     match Judge::new(policy)?.explain(path, None)?.verdict {
         Verdict::Trusted(entitlement) => Ok(entitlement.rights),
+        Verdict::Script(_) => Err(advised(
+            anyhow!("{} is signed as script, and no loader", escaped(path)),
+            format!("type 'bpftrust script run {}'", quoted(path)),
+        )),
         Verdict::Refused { reason, detail } => Err(advised(
             match detail {
                 Some(detail) => anyhow!("{} is not trusted, {reason}: {detail}", escaped(path)),
@@ -92,6 +99,7 @@ struct Answer {
 
 enum Verdict {
     Trusted(Box<Entitlement>),
+    Script(Box<Script>),
     Refused {
         reason: &'static str,
         detail: Option<String>,
@@ -184,19 +192,27 @@ impl Judge {
             .expect("its certificate is the policy's");
         answer.signer = Some((publisher.name.to_string(), key));
         answer.grant = signature.statement().and_then(Statement::grant).cloned();
-        answer.verdict = match require_loader(signature.statement(), publisher) {
-            Err(detail) => Verdict::refused("wrong-kind", Some(detail)),
-            Ok(()) => {
-                let signed = Signed {
-                    publisher,
-                    key,
-                    digest: &content.digest,
-                    grant: answer.grant.as_ref(),
-                };
-                match self.policy.entitle(&signed, self.now) {
-                    Ok(entitlement) => Verdict::Trusted(Box::new(entitlement)),
-                    Err(denial) => Verdict::denied(&denial),
+        let signed = Signed {
+            publisher,
+            key,
+            digest: &content.digest,
+            grant: answer.grant.as_ref(),
+        };
+        let kind = signature.statement().map(Statement::kind);
+        answer.verdict = if kind == Some(Kind::Script) {
+            match self.policy.entitle_script(&signed, self.now) {
+                Ok(entitlement) => {
+                    let script = Script::new(&target, entitlement, signed.grant)?;
+                    Verdict::Script(Box::new(script))
                 }
+                Err(denial) => Verdict::denied(&denial),
+            }
+        } else if let Err(detail) = require_loader(kind, publisher) {
+            Verdict::refused("wrong-kind", Some(detail))
+        } else {
+            match self.policy.entitle(&signed, self.now) {
+                Ok(entitlement) => Verdict::Trusted(Box::new(entitlement)),
+                Err(denial) => Verdict::denied(&denial),
             }
         };
         Ok(answer)
@@ -226,8 +242,8 @@ impl Judge {
     }
 }
 
-fn require_loader(statement: Option<&Statement>, publisher: &Publisher) -> Result<(), String> {
-    match (statement.map(Statement::kind), publisher.bare) {
+fn require_loader(kind: Option<Kind>, publisher: &Publisher) -> Result<(), String> {
+    match (kind, publisher.bare) {
         (Some(Kind::Loader), _) | (None, Some(Kind::Loader)) => Ok(()),
         (Some(kind), _) => Err(format!("it is signed as {kind}")),
         (None, Some(kind)) => Err(format!(
@@ -256,6 +272,7 @@ impl Answer {
         let path = escaped(path);
         let mut text = match &self.verdict {
             Verdict::Trusted(_) => format!("{path}: yes"),
+            Verdict::Script(_) => format!("{path}: yes, as script"),
             Verdict::Refused { reason, .. } => format!("{path}: no, {reason}"),
         };
         if let Some((publisher, key)) = &self.signer {
@@ -275,23 +292,32 @@ impl Answer {
             } => text.push_str(&format!(": {detail}\n")),
             Verdict::Refused { detail: None, .. } => text.push('\n'),
             Verdict::Trusted(entitlement) => {
-                text.push('\n');
-                for kind in Vocabulary::ALL {
-                    text.push_str(&self.right(kind, entitlement));
-                }
                 let rule = libraries(self.libraries);
-                text.push_str(&format!("  {:<10} {rule}\n", "libraries"));
-                for what in require(entitlement.requires) {
-                    text.push_str(&format!("  {:<10} {what}\n", "require"));
-                }
-                if loads_none_here(entitlement) {
-                    text.push_str(&format!(
-                        "  {:<10} no programs at all: this kernel verifies no signatures of \
-                         programs (Linux 6.18 is the first)\n",
-                        "here"
-                    ));
-                }
+                text.push_str(&self.lines(entitlement, vec![("libraries", rule)]));
             }
+            Verdict::Script(script) => {
+                text.push_str(&self.lines(&script.entitlement, script.lines()));
+            }
+        }
+        text
+    }
+
+    /// A line for each thing that it may do, or that doing it takes.
+    fn lines(&self, entitlement: &Entitlement, more: Vec<(&str, String)>) -> String {
+        let mut text = "\n".to_owned();
+        for kind in Vocabulary::ALL {
+            text.push_str(&self.right(kind, entitlement));
+        }
+        let mut lines = more;
+        let required = require(entitlement.requires).into_iter();
+        lines.extend(required.map(|what| ("require", what.to_owned())));
+        if loads_none_here(entitlement) {
+            let none = "no programs at all: this kernel verifies no signatures of programs \
+                        (Linux 6.18 is the first)";
+            lines.push(("here", none.to_owned()));
+        }
+        for (what, says) in lines {
+            text.push_str(&format!("  {what:<10} {says}\n"));
         }
         text
     }
@@ -319,9 +345,10 @@ impl Answer {
 
     /// Where its rights come from.
     fn basis(&self) -> &'static str {
-        match self.grant {
-            Some(_) => "grant",
-            None => "default",
+        match (&self.grant, &self.verdict) {
+            (Some(_), _) => "grant",
+            (None, Verdict::Script(_)) => "loader",
+            (None, _) => "default",
         }
     }
 
@@ -331,7 +358,7 @@ impl Answer {
         put("path", json!(escaped(path)));
         put(
             "trusted",
-            json!(matches!(self.verdict, Verdict::Trusted(_))),
+            json!(!matches!(self.verdict, Verdict::Refused { .. })),
         );
         if let Some(digest) = &self.digest {
             put("digest", json!(digest.to_string()));
@@ -351,24 +378,37 @@ impl Answer {
                 put("detail", json!(detail));
             }
             Verdict::Trusted(entitlement) => {
-                put("basis", json!(self.basis()));
+                put("kind", json!(Kind::Loader.name()));
                 put("libraries", json!(self.libraries.name()));
-                put("require", json!(require(entitlement.requires)));
-                if entitlement.requires.contains(Requirements::SIGNED_PROGRAMS) {
-                    put(
-                        "verifies_programs_here",
-                        json!(!loads_none_here(entitlement)),
-                    );
-                }
-                for (key, rights) in [
-                    ("rights", &entitlement.rights),
-                    ("cut_by_publisher", &entitlement.cut_by_publisher),
-                    ("cut_by_policy", &entitlement.cut_by_policy),
-                ] {
-                    put(key, rights_as_json(rights).into());
-                }
+                object.extend(self.entitlement_as_json(entitlement));
+            }
+            Verdict::Script(script) => {
+                put("kind", json!(Kind::Script.name()));
+                object.extend(script.to_json());
+                object.extend(self.entitlement_as_json(&script.entitlement));
             }
         }
         object.into()
+    }
+
+    fn entitlement_as_json(&self, entitlement: &Entitlement) -> Map<String, Value> {
+        let mut object = Map::new();
+        let mut put = |key: &str, value: Value| object.insert(key.to_owned(), value);
+        put("basis", json!(self.basis()));
+        put("require", json!(require(entitlement.requires)));
+        if entitlement.requires.contains(Requirements::SIGNED_PROGRAMS) {
+            put(
+                "verifies_programs_here",
+                json!(!loads_none_here(entitlement)),
+            );
+        }
+        for (key, rights) in [
+            ("rights", &entitlement.rights),
+            ("cut_by_publisher", &entitlement.cut_by_publisher),
+            ("cut_by_policy", &entitlement.cut_by_policy),
+        ] {
+            put(key, rights_as_json(rights).into());
+        }
+        object
     }
 }

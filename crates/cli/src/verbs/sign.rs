@@ -133,7 +133,12 @@ fn sign_member(
     places: &Places,
 ) -> anyhow::Result<Option<Done>> {
     let target = Target::new(member.open()?, &member.path);
-    if member.inside.is_some() {
+    if member.inside.is_some() && kind(args) == SignKind::Script {
+        if !script::is_meant(&target, &member.path)? {
+            return Ok(None);
+        }
+        script::require_script(&target, args.allow_includes)?;
+    } else if member.inside.is_some() {
         if !is_meant(&target, args) {
             return Ok(None);
         }
