@@ -1,26 +1,15 @@
 //! The launcher's pure part on whatever bytes: no panic, and nothing that looks like an
 //! option, a path or another environment comes out. Deterministic.
 
+mod common;
+
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use bpftrust_script::{Granted, brought_in, check, command_line, environment, loader_of};
-
-/// xorshift64*, from a fixed start.
-struct Random(u64);
+use common::Random;
 
 impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-
-    fn below(&mut self, end: usize) -> usize {
-        (self.next() >> 33) as usize % end
-    }
-
     /// Pieces that mean something in a first line, and bytes that don't.
     fn text(&mut self) -> Vec<u8> {
         const PIECES: &[&[u8]] = &[
