@@ -37,7 +37,7 @@ const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
 
 /// How long the kernel may take to let go of unpinned links: they are freed
 /// asynchronously (`kernel/bpf/syscall.c:bpf_link_put`).
-const RELEASE_DEADLINE: Duration = Duration::from_secs(10);
+const RELEASE_DEADLINE: Duration = Duration::from_secs(60);
 
 /// Whether the guard refuses, or only says what it would refuse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
