@@ -8,20 +8,11 @@ use bpftrust_vm::kernels::{KERNELS, Kernel};
 use bpftrust_vm::machine::Event;
 use bpftrust_vm::prepare::prepare;
 use bpftrust_vm::suite;
-use bpftrust_vm::system::{BARE, System};
+use bpftrust_vm::system::BPFTRACE;
 use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-
-/// What the guests of other chores lack. LLVM comes with it: 60 MB more to download,
-/// 270 MB more on the disk.
-const SYSTEM: System = System {
-    name: "bpftrace",
-    suffix: "-bpftrace",
-    more: &["bpftrace"],
-    ..BARE
-};
 
 #[derive(clap::Args)]
 pub struct Arguments {
@@ -106,10 +97,10 @@ impl Survey {
         kernel: &Kernel,
         path: &Path,
     ) -> Result<()> {
-        let boot = prepare(kernel, &SYSTEM, false)?;
+        let boot = prepare(kernel, &BPFTRACE, false)?;
         let mut command = vec![suite::HARNESS.to_owned(), self.command.to_owned()];
         command.extend(filters.iter().cloned());
-        let run = payload.run(&boot, &SYSTEM, command, vm::TIMEOUT)?;
+        let run = payload.run(&boot, &BPFTRACE, command, vm::TIMEOUT)?;
         let mut said = Vec::new();
         let mut found = Value::Null;
         let before = if filters.is_empty() {

@@ -43,8 +43,8 @@ pub struct Arguments {
     #[arg(long, value_name = "SERIES")]
     pub kernel: Vec<String>,
 
-    /// What the guest is, with --exec: bare, systemd or trusted-systemd (bare, if absent); tests know
-    /// theirs
+    /// What the guest is, with --exec: bare, bpftrace, systemd or trusted-systemd (bare, if absent);
+    /// tests know theirs
     #[arg(long, value_name = "NAME", requires = "exec")]
     pub system: Option<String>,
 

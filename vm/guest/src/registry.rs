@@ -4,7 +4,7 @@ use crate::guest::Guest;
 use crate::tests;
 use anyhow::Result;
 use bpftrust_vm::kernels::Kernel;
-use bpftrust_vm::system::{BARE, SYSTEMD, System, TRUSTED_SYSTEMD};
+use bpftrust_vm::system::{BARE, BPFTRACE, SYSTEMD, System, TRUSTED_SYSTEMD};
 use std::time::Duration;
 
 /// Every group of tests, in the order in which they run.
@@ -47,6 +47,7 @@ pub const GROUPS: &[&Group] = &[
     &tests::bpftool::GROUP,
     &tests::script::GROUP,
     &tests::script_rule::GROUP,
+    &tests::bpftrace::GROUP,
     &tests::policy::GROUP,
     &tests::forged::GROUP,
     &tests::change::GROUP,
@@ -92,7 +93,7 @@ pub struct Group {
     pub tests: &'static [Test],
 }
 
-/// Which guests a group is for; without more, those without systemd.
+/// Which guests a group is for; without more, those that have least.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(
     dead_code,
@@ -105,6 +106,8 @@ pub enum RunsOn {
     Supported,
     /// Those that bpftrust must refuse.
     Unsupported,
+    /// Those that bpftrust supports, with Debian's bpftrace.
+    Bpftrace,
     /// Those that bpftrust supports, under systemd.
     Systemd,
     /// The same, of which bpftrust trusts systemd.
@@ -117,6 +120,7 @@ impl RunsOn {
             Self::Every => (true, &BARE),
             Self::Supported => (kernel.supported, &BARE),
             Self::Unsupported => (!kernel.supported, &BARE),
+            Self::Bpftrace => (kernel.supported, &BPFTRACE),
             Self::Systemd => (kernel.supported, &SYSTEMD),
             Self::TrustedSystemd => (kernel.supported, &TRUSTED_SYSTEMD),
         };

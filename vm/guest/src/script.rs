@@ -24,12 +24,12 @@ pub const LAUNCHES: &str = "name = \"launcher\"\nversion = 1\nabilities = [\"lau
 /// The guard, and the interpreter, which must run signed scripts.
 pub fn setup(guest: &mut Guest) -> Result<()> {
     policy::enforce(guest)?;
-    fs::create_dir_all("/usr/local/bin").context("cannot make a directory")?;
     interpreter(guest, ACME).map(drop)
 }
 
 /// Signs the interpreter anew, with all rights but to run without a script.
 pub fn interpreter(guest: &Guest, key: Key) -> Result<PathBuf> {
+    fs::create_dir_all("/usr/local/bin").context("cannot make a directory")?;
     loader(guest, INTERPRETER, key, &bound("interpreter", 1))
 }
 

@@ -6,6 +6,7 @@ pub mod audited;
 pub mod bare;
 pub mod before;
 pub mod bpftool;
+pub mod bpftrace;
 pub mod bulk;
 pub mod cache;
 pub mod change;

@@ -4,14 +4,16 @@
 use crate::fixture::{self, ACME, Events, GLOBEX, Key, STRANGER};
 use crate::grant::Grant;
 use crate::guest::{Guest, text};
-use crate::policy::{self, Running, acme, apply, digest, image, key_of, publisher};
+use crate::policy::{self, Running, acme, apply, digest, image, key_of, own_probe, publisher};
 use crate::process::Program;
 use crate::registry::{Group, RunsOn};
 use crate::script::{
-    INTERPRETER, expect_exec, expect_not_taken, expect_runs, granted, interpreter, launch,
-    launcher, launcher_of, script, setup, signed_by,
+    INTERPRETER, LAUNCHES, UNSIGNED_LAUNCHER, expect_exec, expect_no_trust, expect_not_taken,
+    expect_runs, granted, interpreter, launch, launcher, launcher_of, script, setup, signed_by,
+    told,
 };
 use crate::test;
+use crate::tests::library;
 use anyhow::{Context, Result, ensure};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -30,6 +32,8 @@ pub const GROUP: Group = Group {
         test!(a_script_ends_when_it_says).within(180),
         test!(of_two_statements_the_higher_version_counts),
         test!(a_policy_may_require_scripts).within(120),
+        test!(code_of_launcher_and_loader_must_be_signed).within(180),
+        test!(explain_says_what_a_script_may).within(120),
         test!(status_names_the_script),
         test!(what_is_no_script_is_told_so).within(120),
     ],
@@ -241,6 +245,102 @@ fn a_policy_may_require_scripts(guest: &mut Guest) -> Result<()> {
     apply(guest, &acme(""))
 }
 
+/// Where the policy asks for signed libraries.
+fn code_of_launcher_and_loader_must_be_signed(guest: &mut Guest) -> Result<()> {
+    // Both map the same; what is signed stays so, and nobody here needs it otherwise.
+    let launcher = own_probe(guest, "launcher-with-libraries")?;
+    fs::copy(UNSIGNED_LAUNCHER, &launcher)?;
+    let grant = guest.write("launcher.toml", LAUNCHES)?;
+    let options = ["--with-libraries", "--grant", text(&grant)?];
+    fixture::sign_as(guest, ACME, &launcher, &options)?;
+    let told = told(guest)?;
+    let library = library::unsigned(guest, "library")?;
+    let file = script(guest, "file", MAP)?;
+    let maps = script(
+        guest,
+        "maps",
+        &format!("file-code {} {MAP}", library.display()),
+    )?;
+    library::under(guest, "signed", "")?;
+    let said = launch(&launcher, &file, &[])?.success()?;
+    ensure!(said == "map hash: ok\n", "{said}");
+    // A loader that maps what nobody signed loses its trust, script or not.
+    let mark = Events::mark(guest)?;
+    let said = launch(&launcher, &maps, &[])?.stdout;
+    ensure!(said.ends_with("map hash: EPERM\n"), "{said}");
+    let loss = [("action", "taint"), ("reason", "unsigned-library")];
+    let event = mark.expect(guest, &[&loss[..], &[("executable", INTERPRETER)]].concat())?;
+    ensure!(
+        event["script_digest"] == digest(guest, &maps)?.as_str(),
+        "{event:#}"
+    );
+    // So does a launcher, and then launches nothing.
+    let line = format!(
+        "file-code {} script {1} input {1} exec {INTERPRETER} -- -",
+        library.display(),
+        file.display()
+    );
+    let mark = Events::mark(guest)?;
+    let program = Program::new(&told).args(fixture::words(&line));
+    expect_no_trust(guest, program, "unsigned-script")?;
+    mark.expect(
+        guest,
+        &[&loss[..], &[("executable", text(&told)?)]].concat(),
+    )?;
+    mark.expect_none(guest, &[("action", "script")])?;
+    // A script is code of no process.
+    let line = format!("file-code {} {MAP}", file.display());
+    let program = policy::loader(guest, "maps-script", ACME, &Grant::ALL.of("free", 1))?;
+    let mark = Events::mark(guest)?;
+    let said = Program::new(&program).args(fixture::words(&line)).run()?;
+    ensure!(said.stdout.ends_with("map hash: EPERM\n"), "{said}");
+    mark.expect(guest, &[&loss[..], &[("file", text(&file)?)]].concat())?;
+    apply(guest, &acme(""))
+}
+
+/// The same as the kernel side makes of it, for a loader that may do everything.
+fn explain_says_what_a_script_may(guest: &mut Guest) -> Result<()> {
+    let narrow = Grant {
+        maps: "array hash queue",
+        programs: "kprobe xdp",
+        ..Grant::ALL
+    };
+    let (running, file) = running(guest, ACME, "explained", &narrow.of("narrow", 2))?;
+    apply(guest, &acme("[ceiling]\nmaps = [\"hash\", \"ringbuf\"]\n"))?;
+    let path = text(&file)?.to_owned();
+    let words = [
+        "bpftrust",
+        "explain",
+        "--json",
+        "--policy",
+        "policy.toml",
+        &path,
+    ];
+    let said = guest.run(&words)?.success()?;
+    let said: serde_json::Value = serde_json::from_str(&said)?;
+    let record = image(guest, running.pid())?;
+    ensure!(
+        said["kind"] == "script" && said["name"] == "narrow" && said["rights"] == record["rights"],
+        "{said:#} but {record:#}"
+    );
+    ensure!(
+        said["rights"]["maps"] == serde_json::json!(["hash"]),
+        "{said:#}"
+    );
+    // One byte is another.
+    let edited = guest.script("edited", "#!/usr/bin/env bpftrace\nsay edited\n")?;
+    crate::envelope::write(&edited, &crate::envelope::read(&file)?)?;
+    guest
+        .run(&["fsverity", "enable", text(&edited)?])?
+        .success()?;
+    let output = guest.run(&["bpftrust", "explain", text(&edited)?])?;
+    ensure!(
+        output.status == 1 && output.stdout.contains("no, bad-signature"),
+        "{output}"
+    );
+    apply(guest, &acme(""))
+}
+
 fn status_names_the_script(guest: &mut Guest) -> Result<()> {
     let (running, file) = running(guest, ACME, "named", &Grant::ALL.of("maps", 7))?;
     let digest = digest(guest, &file)?;
@@ -314,8 +414,10 @@ fn what_is_no_script_is_told_so(guest: &mut Guest) -> Result<()> {
     sign(&include, &["--allow-includes"])?.success()?;
     // One script is the loader of the other, and that is its own.
     guest.script("/usr/local/bin/loop", "#!/usr/local/bin/loop\n")?;
+    std::os::unix::fs::symlink("round", guest.path("round"))?;
     for (file, wanted) in [
         ("/usr/local/bin/loop", "is no ELF file"),
+        ("round", "Too many levels of symbolic links"),
         ("/work", "no regular file"),
         ("/dev/null", "no regular file"),
         ("nowhere", "No such file"),
@@ -329,6 +431,17 @@ fn what_is_no_script_is_told_so(guest: &mut Guest) -> Result<()> {
     let missing = guest.script("missing", "#!/usr/bin/env not-there\n")?;
     let output = launch(&launcher, &missing, &[])?;
     ensure!(output.stderr.contains("not-there is not in"), "{output:?}");
+    // What is the loader of another is started on itself, with that as parameter.
+    let inner = guest.script("inner", &format!("#!{}\n{MAP}\n", launcher.display()))?;
+    fixture::sign_as(guest, ACME, &inner, &["--script"])?;
+    let outer = guest.script("outer", &format!("#!{}\n", inner.display()))?;
+    let output = Program::new(&outer).run()?;
+    ensure!(
+        output
+            .stderr
+            .contains("inner: its signature grants it no parameters"),
+        "{output:?}"
+    );
     // A name that is no text is as good as any.
     let name = std::os::unix::ffi::OsStringExt::from_vec(b"n\xff\n".to_vec());
     let odd: PathBuf = guest.path(".").join::<std::ffi::OsString>(name);
