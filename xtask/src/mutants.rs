@@ -243,6 +243,9 @@ const CARRIERS: [(&str, &str); 2] = [
     ("bpftrust-guest", "bpftrust-drift"),
 ];
 
+/// What tests need beside these: package and binary.
+const OTHERS: [(&str, &str); 1] = [("bpftrust-script", "bpftrust-script")];
+
 /// Builds bpftrust with the kernel side from `sources`, runs the tests with it
 /// and returns those that failed, with what they said.
 fn failed_tests(
@@ -264,7 +267,7 @@ fn failed_tests(
             format!("profile.release.package.{package}.opt-level=0"),
         ]);
     }
-    for (package, binary) in CARRIERS {
+    for (package, binary) in CARRIERS.into_iter().chain(OTHERS) {
         build.args(["--package", package, "--bin", binary]);
     }
     workspace::run(&mut build)?;
@@ -276,7 +279,7 @@ fn failed_tests(
         filters: tests.iter().map(|&test| test.to_owned()).collect(),
         kernel: vec![kernel.to_owned()],
         bare: true,
-        copy: CARRIERS.map(copy).to_vec(),
+        copy: CARRIERS.into_iter().chain(OTHERS).map(copy).collect(),
         timeout: vm::TIMEOUT,
         ..vm::Arguments::default()
     })?;

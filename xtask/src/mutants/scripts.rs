@@ -74,7 +74,7 @@ pub const RULES: &[Rule] = &[
         "script::parameters_are_granted",
     ),
     (
-        "--unsafe needs no grant",
+        "the option --unsafe needs no grant",
         "script.h",
         "\tif (words > WORDS && !(script->grant",
         "\tif (0 && !(script->grant",
