@@ -22,7 +22,7 @@ a guest: as it is, without a guard; then, signed without a grant, by `bpftrust-s
 while the guard enforces; then as it is, while the guard enforces. bpftrace is signed with
 `programs = \"script\"` ([scripts.md](scripts.md)), libraries may be any. What a script does
 is whether it ends as the other did, when it is interrupted, and shows figures if that
-one did. Not part of `make test`: it takes about an hour for each kernel.
+one did. Not part of `make test`: it takes about twenty minutes for each kernel.
 
 ";
 

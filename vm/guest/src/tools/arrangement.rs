@@ -67,14 +67,19 @@ pub fn prepare() -> Result<()> {
     if !clear.exists() {
         symlink("busybox", clear).context("cannot make clear")?;
     }
-    // Where these are modules, the tools for them find their functions then. One that
-    // can't be loaded shows in the reference.
+    load_modules()?;
+    undo()
+}
+
+/// Where these are modules, the tools for them find their functions then. One that
+/// can't be loaded shows in the reference.
+pub fn load_modules() -> Result<()> {
     Command::new("modprobe")
         .args(["--all", "--quiet"])
         .args(MODULES)
         .status()
-        .context("cannot run modprobe")?;
-    undo()
+        .context("cannot run modprobe")
+        .map(drop)
 }
 
 impl Arrangement {

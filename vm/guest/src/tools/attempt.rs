@@ -16,12 +16,13 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// How long a tool that does not end by itself looks, from its first line on, until it
-/// is interrupted; one that has seen something is interrupted sooner.
+/// How long a tool that does not end by itself looks, from its first line on (bpftrace
+/// has one before it attaches, which takes a while), until it is interrupted; one that
+/// has seen something is interrupted sooner.
 const LOOKS: Duration = Duration::from_secs(8);
 
 /// How long it may take to its first line, or to its end if it ends by itself.
-const WORKS: Duration = Duration::from_secs(40);
+const WORKS: Duration = Duration::from_secs(90);
 
 /// How long it may take to end after that, before it is killed.
 const ENDS: Duration = Duration::from_secs(15);
@@ -146,7 +147,7 @@ fn follow(child: &mut Child, ends: bool, terminal: &OwnedFd, said: &mut Vec<u8>)
             let signal = status.signal().map(|signal| 128 + signal);
             return Ok(status.code().or(signal).unwrap_or(255));
         }
-        if !ends && !began && !said.is_empty() {
+        if !ends && !began && begins(&String::from_utf8_lossy(said)) {
             began = true;
             deadline = Instant::now() + LOOKS;
         }
@@ -188,6 +189,11 @@ fn read_available(terminal: &OwnedFd, into: &mut Vec<u8>) -> Result<()> {
     }
 }
 
+/// Whether it has said more than that it is about to begin.
+fn begins(said: &str) -> bool {
+    said.lines().any(|line| !line.starts_with("Attaching "))
+}
+
 /// Whether some whole line is one of a histogram, or has a word that is a number other
 /// than 0 and is not the sentence that a tool begins with.
 fn measured(said: &str) -> bool {
@@ -209,7 +215,15 @@ fn measured(said: &str) -> bool {
 
 #[cfg(test)]
 mod unit_tests {
-    use super::measured;
+    use super::{begins, measured};
+
+    #[test]
+    fn to_attach_is_not_to_look() {
+        assert!(!begins(""));
+        assert!(!begins("Attaching 41 probes...\n"));
+        assert!(begins("Attaching 3 probes...\nTracing"));
+        assert!(begins("TIME COMM\n"));
+    }
 
     #[test]
     fn figures_are_told_from_headings() {

@@ -22,6 +22,7 @@ while :; do
     sleep 5 &
     kill $!
     sh -c 'kill -SEGV $$'
+    setpriv --reuid 1000 --regid 1000 --clear-groups true
     getent ahosts localhost
     busybox nc -l -p 7000 -e busybox cat &
     busybox usleep 100000
