@@ -27,12 +27,13 @@ static const char input_words[] = "--\0-";
 _Static_assert(LOADER_NAME_SIZE + sizeof(unsafe_word) + sizeof(input_words) <= LINE_SIZE,
 	       "a line is what is looked at");
 
-/* The image of @task if that is a launcher who was given a script. */
+/* The image of @task if that is a launcher who was given a script. Whether it may still
+ * launch one asks take_launch(). */
 static __always_inline struct bt_image *launcher_of(u64 task)
 {
 	struct standing standing = standing_of(task);
 
-	if (!is_trusted(&standing) || standing.image->script.state != BT_SCRIPT_LAUNCHES)
+	if (!standing.image || standing.image->script.state != BT_SCRIPT_LAUNCHES)
 		return NULL;
 	return standing.image;
 }

@@ -27,9 +27,16 @@ pub const RULES: &[Rule] = &[
     (
         "a launcher that lost its trust launches",
         "script.h",
-        "\tif (!is_trusted(&standing) || standing.image->script",
-        "\tif (!standing.image || standing.image->script",
+        "\tif (refresh(launcher, &rights, &required) == BT_REASON_NONE &&\n\t    allows(&rights, BT_OBJECT_ABILITY, BT_ABILITY_LAUNCH_SCRIPTS)) {",
+        "\tif (refresh(launcher, &rights, &required) != BT_REASON_RESOURCES &&\n\t    allows(&launcher->rights, BT_OBJECT_ABILITY, BT_ABILITY_LAUNCH_SCRIPTS)) {",
         "script::only_a_trusted_launcher_starts_one",
+    ),
+    (
+        "a launcher that may no longer launches",
+        "script.h",
+        "\t    allows(&rights, BT_OBJECT_ABILITY, BT_ABILITY_LAUNCH_SCRIPTS)) {",
+        "\t    true) {",
+        "script-rule::a_policy_reaches_launchers",
     ),
     (
         "a script that nobody signed is taken",

@@ -213,9 +213,17 @@ fn only_a_trusted_launcher_starts_one(guest: &mut Guest) -> Result<()> {
     ] {
         expect_no_trust(guest, program, reason)?;
     }
-    // Nor one that lost its trust meanwhile.
-    let lost = line(&told).replacen(" script ", " anonymous-code script ", 1);
-    expect_no_trust(guest, by("", &lost), "unsigned-script")?;
+    // What any other loader maps is no script.
+    let mark = Events::mark(guest)?;
+    expect_no_trust(guest, by("", &line(&other)), "unsigned-script")?;
+    mark.expect_none(guest, &[("action", "script")])?;
+    // Nor does one start it that lost its trust meanwhile, before or after.
+    for lost in ["anonymous-code script FILE", "script FILE anonymous-code"] {
+        let script = format!("script {}", file.display());
+        let lost = lost.replace("script FILE", &script);
+        let lost = line(&told).replacen(&script, &lost, 1);
+        expect_no_trust(guest, by("", &lost), "unsigned-script").context(lost)?;
+    }
     let said = by("", &line(&told)).run()?.success()?;
     ensure!(said.ends_with("map hash: ok\n"), "{said}");
     expect_runs(guest, &file)

@@ -29,6 +29,7 @@ pub const GROUP: Group = Group {
         test!(who_signed_it_limits_it).within(120),
         test!(who_signed_the_launcher_limits_it).within(120),
         test!(a_policy_reaches_scripts).within(240),
+        test!(a_policy_reaches_launchers).within(120),
         test!(a_script_ends_when_it_says).within(180),
         test!(of_two_statements_the_higher_version_counts),
         test!(a_policy_may_require_scripts).within(120),
@@ -193,6 +194,26 @@ fn a_policy_reaches_scripts(guest: &mut Guest) -> Result<()> {
     apply(guest, &acme(""))?;
     falls.expect_refused(guest, "unknown-key")?;
     stays.expect_trusted(guest)
+}
+
+/// One that has a script and may no longer start a loader on it.
+fn a_policy_reaches_launchers(guest: &mut Guest) -> Result<()> {
+    let file = script(guest, "file", MAP)?;
+    let step = guest.path("step");
+    let line = format!(
+        "script {0} input {0} say ready until {1} exec {INTERPRETER} -- -",
+        file.display(),
+        step.display()
+    );
+    let program = Program::new(told(guest)?).args(fixture::words(&line));
+    let mut running = guest.start(program)?;
+    guest.wait_until_says(&mut running, "ready")?;
+    apply(guest, &acme("[ceiling]\nabilities = [\"children\"]\n"))?;
+    let mark = Events::mark(guest)?;
+    fs::write(step, "")?;
+    guest.wait_until_says(&mut running, "map hash: EPERM")?;
+    expect_exec(guest, &mark, "denied", "unsigned-script")?;
+    apply(guest, &acme(""))
 }
 
 fn now() -> Result<u64> {
