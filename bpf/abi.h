@@ -213,6 +213,7 @@ enum bt_limit {
 #define BT_COMM_SIZE 16
 #define BT_PATH_SIZE 384
 #define BT_FILE_SIZE 256
+#define BT_CGROUP_SIZE 64
 #define BT_PUBLIC_KEY_MAX 552 /* RSA with 4,096 bits takes 526; a multiple of 8 */
 
 /* struct fsverity_digest (uapi/linux/fsverity.h) with room for SHA-512. */
@@ -251,6 +252,12 @@ struct bt_event {
 	__u32 number;			/* of the object */
 	struct bt_digest script_digest; /* of the script that it runs; size 0 for none */
 	__u8 script[BT_NAME_SIZE];	/* what its grant calls it */
+	__u8 cgroup[BT_CGROUP_SIZE];	/* last part of its cgroup's path, such as
+					   "agent.service"; NUL-terminated, cut off at the
+					   end if too long, empty for the root */
+	struct bt_rights takes;		/* all that was asked for besides the command, had or
+					   not: what the call takes. 0 where it was allowed,
+					   and for what a token delegates */
 	__u64 closing;			/* equals sequence when the record is whole */
 };
 

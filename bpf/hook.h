@@ -52,15 +52,19 @@ static __always_inline bool refuse(struct decision *decision, struct bt_image *i
 {
 	if (decision->reason == BT_REASON_NONE)
 		return false;
+	if (audit && is_repeated(decision))
+		return false;
 	decision->outcome = BT_OUTCOME_DENIED;
 	report(decision, image);
 	return !audit;
 }
 
-/* Asks for one right more, unless one was refused already. */
+/* Asks for one right more. The first that is refused is the answer; the others are
+ * noted, for who wants to grant all that a call takes. */
 static __always_inline void ask(struct decision *decision, const struct standing *standing,
 				u32 object, u32 number)
 {
+	note_asked(&decision->asked, object, number);
 	if (decision->reason != BT_REASON_NONE)
 		return;
 	decision->reason = decide(standing, object, number);

@@ -10,7 +10,7 @@
  * sees. Who is trusted holds his own alone, and their types were judged when he
  * loaded them; without trust one can be inherited.
  */
-static __always_inline bool may_act_by_descriptor(void)
+static __always_inline bool may_act_by_descriptor(bool is_tc)
 {
 	struct decision decision = { .action = BT_ACTION_ATTACH };
 	struct standing standing;
@@ -21,6 +21,10 @@ static __always_inline bool may_act_by_descriptor(void)
 	decision.reason = distrust(&standing);
 	if (decision.reason == BT_REASON_NONE || !holds_program())
 		return true;
+	if (is_tc) {
+		note_asked(&decision.asked, BT_OBJECT_ATTACH, BPF_TCX_INGRESS);
+		note_asked(&decision.asked, BT_OBJECT_ATTACH, BPF_TCX_EGRESS);
+	}
 	return !refuse(&decision, standing.image);
 }
 
@@ -51,7 +55,7 @@ static __always_inline bool may_ioctl(struct file *file, u32 command)
 	case TUNSETSTEERINGEBPF:
 	case TUNSETFILTEREBPF:
 	case SIOCKCMATTACH:
-		return may_act_by_descriptor();
+		return may_act_by_descriptor(false);
 	default:
 		return true;
 	}
@@ -93,7 +97,7 @@ static __always_inline bool takes_program(int level, int option)
 SEC("lsm/socket_setsockopt")
 int BPF_PROG(bt_setsockopt, struct socket *sock, int level, int option)
 {
-	if (takes_program(level, option) && !may_act_by_descriptor())
+	if (takes_program(level, option) && !may_act_by_descriptor(false))
 		DENY_BLOCK();
 	return 0;
 }
@@ -115,7 +119,7 @@ int BPF_PROG(bt_netlink, struct sock *sk, struct sk_buff *skb)
 	if (BPF_CORE_READ(sk, sk_protocol) != NETLINK_ROUTE || !armed())
 		return 0;
 	scan_netlink(skb, &scan);
-	if ((scan.is_tc || scan.is_tunnel) && !may_act_by_descriptor())
+	if ((scan.is_tc || scan.is_tunnel) && !may_act_by_descriptor(scan.is_tc))
 		DENY_BLOCK();
 	if (!scan.attaches_xdp && !scan.detaches_xdp && !scan.is_tc)
 		return 0;

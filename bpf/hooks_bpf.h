@@ -184,7 +184,7 @@ int BPF_PROG(bt_load, struct bpf_prog *prog)
 		decision.object = BT_OBJECT_ATTACH;
 		decision.number = attach;
 	}
-	if (decision.reason == BT_REASON_NONE) {
+	if (decision.reason == BT_REASON_NONE || audit) {
 		abilities = program_takes(prog, argument(ctx, 0));
 		for (u32 i = 0; i <= BT_ABILITY_OTHER_KFUNCS; i++)
 			if (has(abilities, i))

@@ -34,6 +34,7 @@ typedef _Bool bool;
 
 /* include/uapi/asm-generic/errno-base.h, errno.h */
 #define EPERM 1
+#define EEXIST 17
 #define E2BIG 7
 #define ENOMEM 12
 #define EACCES 13
@@ -65,6 +66,7 @@ typedef _Bool bool;
 #define KEY_NEED_LINK 5
 #define KEY_NEED_UNLINK 7
 #define KEY_FLAG_UID_KEYRING 9
+#define PF_FORKNOEXEC 0x00000040
 #define PF_KTHREAD 0x00200000
 
 /* include/uapi/linux/mount.h */
@@ -104,6 +106,7 @@ typedef _Bool bool;
 enum bpf_map_type {
 	BPF_MAP_TYPE_HASH = 1,
 	BPF_MAP_TYPE_ARRAY = 2,
+	BPF_MAP_TYPE_LRU_HASH = 9,
 	BPF_MAP_TYPE_STRUCT_OPS = 26,
 	BPF_MAP_TYPE_INODE_STORAGE = 28,
 	BPF_MAP_TYPE_TASK_STORAGE = 29,
@@ -428,6 +431,19 @@ struct proc_inode {
 	struct inode vfs_inode;
 };
 
+/* fs/kernfs, kernel/cgroup: a directory's name */
+struct kernfs_node {
+	const char *name;
+};
+
+struct cgroup {
+	struct kernfs_node *kn;
+};
+
+struct css_set {
+	struct cgroup *dfl_cgrp;
+};
+
 struct task_struct {
 	unsigned int flags;
 	unsigned int ptrace;
@@ -440,6 +456,7 @@ struct task_struct {
 	struct task_struct *real_parent;
 	struct files_struct *files;
 	struct nsproxy *nsproxy;
+	struct css_set *cgroups;
 	const struct cred *cred;
 	struct seccomp seccomp;
 	char comm[16];

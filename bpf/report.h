@@ -100,8 +100,96 @@ struct decision {
 	u8 object;   /* enum bt_object: which right was asked for */
 	u32 subject; /* the bpf() command, or the pid or object that was reached for */
 	u32 number;  /* of the object */
-	u64 file;    /* address of a name in kernel memory, or 0 */
+	u32 reserved;
+	u64 file;  /* address of a name in kernel memory, or 0 */
+	u64 asked; /* note_asked() */
 };
+
+/*
+ * What was asked for besides the command, had or not, in 64 bits, for a hook has little
+ * stack: a program type, abilities, two map types, three attach types. No hook asks for
+ * more of a kind. Types are their numbers and one.
+ */
+#define ASKED_PROGRAM 0
+#define ASKED_ABILITIES 8
+#define ASKED_MAP 24
+#define ASKED_ATTACH 40
+
+static __always_inline u8 asked_at(u64 asked, u32 place)
+{
+	return asked >> place;
+}
+
+/* Notes that @number of @object is asked for; one without a bit is in no grant. */
+static __always_inline void note_asked(u64 *asked, u32 object, u32 number)
+{
+	u64 entry = number + 1;
+	u32 place;
+
+	if (number >= (object == BT_OBJECT_ATTACH ? 128 : 64))
+		return;
+	switch (object) {
+	case BT_OBJECT_PROGRAM:
+		*asked |= entry << ASKED_PROGRAM;
+		return;
+	case BT_OBJECT_ABILITY:
+		*asked |= 1ULL << (ASKED_ABILITIES + (number & 15));
+		return;
+	case BT_OBJECT_MAP:
+		place = ASKED_MAP + (asked_at(*asked, ASKED_MAP) ? 8 : 0);
+		*asked |= entry << place;
+		return;
+	case BT_OBJECT_ATTACH:
+		place = ASKED_ATTACH;
+		if (asked_at(*asked, ASKED_ATTACH))
+			place += asked_at(*asked, ASKED_ATTACH + 8) ? 16 : 8;
+		*asked |= entry << place;
+	}
+}
+
+static __always_inline u64 bit_of(u8 entry)
+{
+	return entry ? 1ULL << ((entry - 1) & 63) : 0;
+}
+
+/* The same as rights. */
+static __always_inline void describe_asked(struct bt_rights *takes, u64 asked)
+{
+	takes->commands = 0;
+	takes->programs = bit_of(asked_at(asked, ASKED_PROGRAM));
+	takes->maps = bit_of(asked_at(asked, ASKED_MAP)) | bit_of(asked_at(asked, ASKED_MAP + 8));
+	takes->attaches[0] = takes->attaches[1] = 0;
+	for (u32 place = ASKED_ATTACH; place < 64; place += 8) {
+		u8 entry = asked_at(asked, place);
+
+		if (entry <= 64)
+			takes->attaches[0] |= bit_of(entry);
+		else
+			takes->attaches[1] |= bit_of(entry);
+	}
+	takes->abilities = asked >> ASKED_ABILITIES & 0xffff;
+}
+
+/* Has current's process executed nothing since it was forked? Then its trust is its
+ * parent's, if that may have children (kernel/fork.c, fs/exec.c). */
+static __always_inline bool is_forked(void)
+{
+	return BPF_CORE_READ(bpf_get_current_task_btf(), group_leader, flags) & PF_FORKNOEXEC;
+}
+
+static __always_inline void count_refusal(struct bt_state *guard, u8 reason)
+{
+	__sync_fetch_and_add(&guard->refusals[reason & 31], 1);
+}
+
+/* The last part of the path of current's cgroup in the one hierarchy (cgroup v2). */
+static __always_inline void describe_cgroup(struct bt_event *event)
+{
+	const char *name = BPF_CORE_READ(bpf_get_current_task_btf(), cgroups, dfl_cgrp, kn, name);
+
+	if (bpf_probe_read_kernel_str(event->cgroup, sizeof(event->cgroup), name) < 0)
+		event->cgroup[0] = 0;
+}
 
 /*
  * The slot for an event, written but for the executable and what depends on it;
@@ -117,7 +205,7 @@ static __always_inline struct bt_event *open_event(const struct decision *decisi
 	if (!guard)
 		return NULL;
 	if (decision->outcome != BT_OUTCOME_ALLOWED)
-		__sync_fetch_and_add(&guard->refusals[decision->reason & 31], 1);
+		count_refusal(guard, decision->reason);
 	sequence = __sync_add_and_fetch(&guard->events, 1);
 	slot = (sequence - 1) % BT_EVENTS;
 	event = bpf_map_lookup_elem(&events, &slot);
@@ -147,6 +235,8 @@ static __always_inline struct bt_event *open_event(const struct decision *decisi
 	event->script_digest.size = 0;
 	event->script[0] = 0;
 	bpf_get_current_comm(event->comm, sizeof(event->comm));
+	describe_asked(&event->takes, decision->asked);
+	describe_cgroup(event);
 	return event;
 }
 
@@ -154,6 +244,46 @@ static __always_inline void close_event(struct bt_event *event)
 {
 	__sync_lock_test_and_set(&event->closing, event->sequence);
 	__sync_lock_test_and_set(&event->busy, 0);
+}
+
+/* What an address space would be refused, in audit mode. */
+struct repetition {
+	u64 mm; /* address */
+	u32 pid;
+	u32 reserved;
+	struct decision decision;
+};
+
+/* Of which an event tells already. The oldest are forgotten, and told again. One
+ * slot where nothing is audited. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 8192);
+	__type(key, struct repetition);
+	__type(value, u8);
+} repetitions SEC(".maps");
+
+/*
+ * Would @decision tell what an event of this address space told already? Where
+ * nothing is refused, who would be goes on and asks again, and would push the rest
+ * out of the history. What is repeated is counted all the same.
+ */
+static __noinline bool is_repeated(const struct decision *decision)
+{
+	struct repetition repetition = {
+		.mm = (u64)bpf_get_current_task_btf()->mm,
+		.pid = bpf_get_current_pid_tgid() >> 32,
+	};
+	struct bt_state *guard = guard_state();
+	u8 told = 1;
+
+	__builtin_memcpy(&repetition.decision, decision, sizeof(repetition.decision));
+	/* -EEXIST, or no room: then it is told. */
+	if (bpf_map_update_elem(&repetitions, &repetition, &told, BPF_NOEXIST) != -EEXIST)
+		return false;
+	if (guard)
+		count_refusal(guard, decision->reason);
+	return true;
 }
 
 /* Records @decision. @image is current's, or NULL. */
@@ -170,6 +300,8 @@ static __noinline int report(const struct decision *decision, const struct bt_im
 				 sizeof(event->script_digest));
 		__builtin_memcpy(event->script, image->script.grant.name, sizeof(event->script));
 	}
+	if (decision->outcome != BT_OUTCOME_ALLOWED && is_forked())
+		event->takes.abilities |= 1ULL << BT_ABILITY_CHILDREN;
 	describe_executable(event, image);
 	close_event(event);
 	return 0;

@@ -253,6 +253,10 @@ fn start(
     let constants = constants.expect("the object has read-only data");
     constants.audit = mode == Mode::Audit;
     constants.seal = sealed;
+    if mode == Mode::Enforce {
+        let repetitions = open.maps.repetitions.set_max_entries(1);
+        repetitions.map_err(kernel("open", "the map of repetitions"))?;
+    }
     // Each takes the verifier its time.
     for mut program in open.open_object_mut().progs_mut() {
         let name = program.name().to_owned();

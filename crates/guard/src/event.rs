@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::time::{Duration, SystemTime};
 
-use bpftrust_signature::{KeyHint, Name};
+use bpftrust_signature::{KeyHint, Name, Rights};
 use bpftrust_verity::Digest;
 
 use crate::Result;
@@ -51,6 +51,12 @@ pub struct Event {
     pub key: Option<KeyHint>,
     /// The signed script that the process runs, or starts a loader on.
     pub script: Option<ScriptRun>,
+    /// The last part of its cgroup's path, such as `agent.service`: any bytes, at most
+    /// 63 of them, none for the root.
+    pub cgroup: Vec<u8>,
+    /// All rights besides the command that were asked for at this point, had or not: what
+    /// the call takes. Nothing where it was allowed.
+    pub takes: Rights,
 }
 
 /// A signed script, as events name it.
@@ -92,6 +98,8 @@ impl Event {
                 digest,
                 name: Name::from_bytes(&raw.script),
             }),
+            cgroup: abi::text_of(&raw.cgroup).to_vec(),
+            takes: abi::rights(&raw.takes),
         })
     }
 }
