@@ -4,6 +4,7 @@
 mod objects;
 mod policy;
 mod program;
+mod recorded;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -13,6 +14,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub use objects::*;
 pub use policy::*;
 pub use program::*;
+pub use recorded::*;
 
 /// Where `verify` looks for certificates unless told otherwise.
 pub const CERTIFICATE_DIRECTORY: &str = "/etc/bpftrust/certificates";
@@ -62,6 +64,12 @@ pub enum Verb {
     Status(StatusArgs),
     /// Show who was allowed or refused, and why
     Events(EventsArgs),
+    /// Write grants, a policy and the commands to sign, from what was recorded
+    Propose(ProposeArgs),
+    /// Ask what enforcing a policy would refuse of what was recorded
+    Replay(ReplayArgs),
+    /// Show who uses BPF here, for what, and what enforcing would break
+    Report(ReportArgs),
     /// Show BPF objects and whose they are, or take their pins away
     Objects(ObjectsArgs),
     /// Sign BPF programs for kernels that verify them, and load such

@@ -10,6 +10,7 @@ mod linker;
 mod mount;
 mod output;
 mod parallel;
+mod recorded;
 mod replace;
 mod rights;
 mod script_file;
@@ -50,6 +51,9 @@ fn run(verb: &Verb) -> anyhow::Result<Outcome> {
         Verb::Release(args) => verbs::release::run(args),
         Verb::Status(args) => verbs::status::run(args),
         Verb::Events(args) => verbs::events::run(args),
+        Verb::Propose(args) => verbs::propose::run(args),
+        Verb::Replay(args) => verbs::replay::run(args),
+        Verb::Report(args) => verbs::report::run(args),
         Verb::Objects(args) => verbs::objects::run(args),
         Verb::Program(args) => verbs::program::run(args),
         Verb::Script(verb) => verbs::script::run(verb),

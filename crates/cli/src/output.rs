@@ -87,6 +87,11 @@ pub fn escape_bytes(bytes: &[u8]) -> String {
     text
 }
 
+/// Whether a text can be what [`escape_bytes`] makes.
+pub fn is_escaped(text: &str) -> bool {
+    !text.chars().any(|c| c.is_control() || is_invisible(c))
+}
+
 /// Format characters that reorder or hide text (Unicode TR36, "bidirectional
 /// text spoofing").
 fn is_invisible(c: char) -> bool {

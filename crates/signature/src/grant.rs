@@ -52,6 +52,11 @@ impl<const WORDS: usize> Set<WORDS> {
         Self(std::array::from_fn(|index| self.0[index] & other.0[index]))
     }
 
+    /// What is in either.
+    pub fn union(&self, other: &Self) -> Self {
+        Self(std::array::from_fn(|index| self.0[index] | other.0[index]))
+    }
+
     /// What is in this one alone.
     pub fn difference(&self, other: &Self) -> Self {
         Self(std::array::from_fn(|index| self.0[index] & !other.0[index]))
@@ -137,6 +142,17 @@ impl Rights {
             maps: self.maps.intersection(&other.maps),
             attaches: self.attaches.intersection(&other.attaches),
             abilities: self.abilities.intersection(&other.abilities),
+        }
+    }
+
+    /// What either allows: for who writes a grant. Nothing that decides may use it.
+    pub fn union(&self, other: &Self) -> Self {
+        Self {
+            commands: self.commands.union(&other.commands),
+            programs: self.programs.union(&other.programs),
+            maps: self.maps.union(&other.maps),
+            attaches: self.attaches.union(&other.attaches),
+            abilities: self.abilities.union(&other.abilities),
         }
     }
 

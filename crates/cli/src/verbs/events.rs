@@ -1,19 +1,18 @@
 //! `bpftrust events`.
 
-use std::collections::HashMap;
 use std::fmt::Write as _;
 
 use anyhow::Context;
-use bpftrust_guard::{Event, History, Item, Key};
-use bpftrust_signature::{KeyHint, Name};
+use bpftrust_guard::{Event, History, Item};
+use bpftrust_signature::Name;
 use bpftrust_verity::Digest;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use serde::Serialize;
 
 use crate::cli::EventsArgs;
 use crate::guard_advice::explain;
 use crate::output::{Outcome, escape_bytes, print, print_json};
+use crate::recorded::{FORM, Line, Lost, Publishers};
 
 pub fn run(args: &EventsArgs) -> anyhow::Result<Outcome> {
     let mut history = explain(History::after(args.after))?;
@@ -45,86 +44,18 @@ fn wait_or_hang_up() -> anyhow::Result<bool> {
     Ok(output[0].revents().intersects(gone))
 }
 
-/// The policy's names for keys.
-struct Publishers(HashMap<KeyHint, String>);
-
-impl Publishers {
-    fn read() -> anyhow::Result<Self> {
-        let keys = explain(Key::read_all())?;
-        Ok(Self(
-            keys.into_iter()
-                .map(|key| (key.hint, key.publisher))
-                .collect(),
-        ))
-    }
-
-    fn of(&self, event: &Event) -> Option<&str> {
-        self.0.get(event.key.as_ref()?).map(String::as_str)
-    }
-}
-
 fn show(item: &Item, publishers: &Publishers, json: bool) {
     match (item, json) {
-        (Item::Event(event), true) => print_json(&Line::new(event, publishers)),
+        (Item::Event(event), true) => print_json(&Line::new(event, publishers.of(event))),
         (Item::Event(event), false) => print(&text(event, publishers)),
-        (Item::Lost(lost), true) => print_json(&serde_json::json!({ "lost": lost })),
+        (Item::Lost(lost), true) => print_json(&Lost {
+            form: FORM,
+            lost: *lost,
+        }),
         (Item::Lost(lost), false) => print(&format!(
             "--- {lost} event{} lost: overwritten before anybody read them ---\n",
             if *lost == 1 { "" } else { "s" }
         )),
-    }
-}
-
-/// One event as JSON.
-#[derive(Serialize)]
-struct Line<'a> {
-    sequence: u64,
-    time: String,
-    action: &'a str,
-    outcome: &'a str,
-    reason: &'a str,
-    command: Option<&'a str>,
-    object: Option<&'a str>,
-    name: Option<&'a str>,
-    pid: u32,
-    tid: u32,
-    uid: u32,
-    target: Option<u32>,
-    file: Option<String>,
-    comm: String,
-    executable: String,
-    digest: Option<String>,
-    key: Option<String>,
-    publisher: Option<&'a str>,
-    script: Option<&'a str>,
-    script_digest: Option<String>,
-}
-
-impl<'a> Line<'a> {
-    fn new(event: &'a Event, publishers: &'a Publishers) -> Self {
-        let script = event.script.as_ref();
-        Self {
-            sequence: event.sequence,
-            time: humantime::format_rfc3339_micros(event.time).to_string(),
-            action: event.action,
-            outcome: event.outcome,
-            reason: event.reason,
-            command: event.command.as_deref(),
-            object: event.object.as_ref().map(|asked| asked.kind),
-            name: event.object.as_ref().map(|asked| &*asked.name),
-            pid: event.pid,
-            tid: event.tid,
-            uid: event.uid,
-            target: event.target,
-            file: event.file.as_deref().map(escape_bytes),
-            comm: escape_bytes(&event.comm),
-            executable: escape_bytes(&event.executable),
-            digest: event.digest.as_ref().map(ToString::to_string),
-            key: event.key.as_ref().map(ToString::to_string),
-            publisher: publishers.of(event),
-            script: script.and_then(|script| Some(script.name.as_ref()?.as_str())),
-            script_digest: script.map(|script| script.digest.to_string()),
-        }
     }
 }
 

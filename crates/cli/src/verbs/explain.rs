@@ -79,29 +79,39 @@ pub fn rights_of(path: &Path, policy: Policy) -> anyhow::Result<Rights> {
 }
 
 /// A policy, ready to verify.
-struct Judge {
-    policy: Policy,
-    certificates: Vec<Certificate>,
+pub struct Judge {
+    /// The policy.
+    pub policy: Policy,
+    /// The certificates of its publishers.
+    pub certificates: Vec<Certificate>,
     now: u64,
 }
 
 /// What is known of one file.
 #[derive(Default)]
-struct Answer {
+pub struct Answer {
     digest: Option<Digest>,
     /// Whose key signed it; only if the signature is good.
-    signer: Option<(String, KeyHint)>,
-    grant: Option<Grant>,
+    pub signer: Option<(String, KeyHint)>,
+    /// What was signed.
+    pub grant: Option<Grant>,
     /// What the policy asks of files that it maps.
     libraries: Libraries,
-    verdict: Verdict,
+    /// The answer.
+    pub verdict: Verdict,
 }
 
-enum Verdict {
+/// Whether a file gives trust.
+pub enum Verdict {
+    /// It does, and this.
     Trusted(Box<Entitlement>),
+    /// As script: a loader that is started on it has this at most.
     Script(Box<Script>),
+    /// It does not.
     Refused {
+        /// In the words of the events.
         reason: &'static str,
+        /// What is wrong.
         detail: Option<String>,
     },
 }
@@ -132,7 +142,9 @@ impl Verdict {
 }
 
 impl Judge {
-    fn new(policy: Policy) -> anyhow::Result<Self> {
+    /// # Errors
+    /// If a certificate of the policy is none.
+    pub fn new(policy: Policy) -> anyhow::Result<Self> {
         let certificates = policy
             .signers()
             .map(|(_, signer)| Certificate::parse(&signer.certificate))
@@ -148,7 +160,11 @@ impl Judge {
         })
     }
 
-    fn explain(&self, path: &Path, detached: Option<&Path>) -> anyhow::Result<Answer> {
+    /// What the guard would make of a file that is executed.
+    ///
+    /// # Errors
+    /// If it can't be read, or only the kernel can tell.
+    pub fn explain(&self, path: &Path, detached: Option<&Path>) -> anyhow::Result<Answer> {
         let target = Target::open(path)?;
         let mut answer = Answer {
             libraries: self.policy.libraries,

@@ -1,0 +1,196 @@
+//! What was recorded: events of the guard that runs, or of a file, and what they say
+//! of each loader.
+
+mod line;
+mod loader;
+mod now;
+mod outlook;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+
+use anyhow::{Context, anyhow, ensure};
+use bpftrust_guard::{Event, History, Item, Key};
+use bpftrust_signature::KeyHint;
+use serde::Deserialize;
+
+use crate::advice::{advised, quoted};
+use crate::guard_advice::explain;
+use crate::input::open_regular;
+use crate::output::escaped;
+
+pub use line::{FORM, Line, Lost};
+pub use loader::Loader;
+pub use now::{Found, Now};
+pub use outlook::{Outlook, Prospect};
+
+/// No line is longer, in bytes: an event has at most some 6,000, all of its names
+/// escaped.
+const MAX_LINE: u64 = 64 * 1024;
+
+/// The policy's names for keys.
+pub struct Publishers(HashMap<KeyHint, String>);
+
+impl Publishers {
+    /// Those of the policy in force.
+    ///
+    /// # Errors
+    /// If no guard runs.
+    pub fn read() -> anyhow::Result<Self> {
+        let keys = explain(Key::read_all())?.into_iter();
+        Ok(Self(keys.map(|key| (key.hint, key.publisher)).collect()))
+    }
+
+    /// Whose key an event names.
+    pub fn of(&self, event: &Event) -> Option<&str> {
+        self.0.get(event.key.as_ref()?).map(String::as_str)
+    }
+}
+
+/// Events in order, and what is missing among them.
+#[derive(Debug, Default)]
+pub struct Recording {
+    /// The events.
+    pub lines: Vec<Line>,
+    /// How many there were besides; whose they were can't be told.
+    pub lost: u64,
+}
+
+impl Recording {
+    /// Reads a file of `bpftrust events --json`, or without one the history of the
+    /// guard that runs.
+    ///
+    /// # Errors
+    /// What is no such file, or was cut off, and where; or that no guard runs.
+    pub fn load(path: Option<&Path>) -> anyhow::Result<Self> {
+        match path {
+            Some(path) => Self::parse(open_regular(path)?, path),
+            None => Self::running(),
+        }
+    }
+
+    fn running() -> anyhow::Result<Self> {
+        let mut history = explain(History::after(0))?;
+        let publishers = Publishers::read()?;
+        let mut recording = Self::default();
+        for item in explain(history.read())? {
+            match item {
+                Item::Event(event) => {
+                    let line = Line::new(&event, publishers.of(&event));
+                    recording.lines.push(line);
+                }
+                Item::Lost(lost) => recording.lost += lost,
+            }
+        }
+        Ok(recording)
+    }
+
+    fn parse(file: impl Read, path: &Path) -> anyhow::Result<Self> {
+        let mut recording = Self::default();
+        let mut reader = BufReader::new(file);
+        // Of the event before; a lower one begins another recording.
+        let mut last = 0;
+        // Told lost, and no event behind it that shows it by its number.
+        let mut lost_last = 0;
+        for number in 1.. {
+            let mut text = Vec::new();
+            (&mut reader)
+                .take(MAX_LINE)
+                .read_until(b'\n', &mut text)
+                .with_context(|| format!("reading {}", escaped(path)))?;
+            if text.is_empty() {
+                break;
+            }
+            let is_whole = text.last() == Some(&b'\n');
+            match parse_line(&text) {
+                Ok(Entry::Event(line)) => {
+                    let before = if line.sequence > last { last } else { 0 };
+                    recording.lost += line.sequence.saturating_sub(before + 1);
+                    (last, lost_last) = (line.sequence, 0);
+                    recording.lines.push(*line);
+                }
+                Ok(Entry::Lost(lost)) => lost_last += lost,
+                Err(error) => {
+                    let place = format!("{}:{number}", escaped(path));
+                    return Err(if is_whole || text.len() as u64 == MAX_LINE {
+                        error.context(place)
+                    } else {
+                        cut_off(path, number)
+                    });
+                }
+            }
+        }
+        recording.lost += lost_last;
+        if recording.lines.is_empty() {
+            return Err(record_anew(anyhow!("{} has no event", escaped(path)), path));
+        }
+        Ok(recording)
+    }
+
+    /// What the events say of each loader, by executable and digest.
+    pub fn loaders(&self) -> Vec<Loader> {
+        Loader::all(&self.lines)
+    }
+}
+
+fn cut_off(path: &Path, number: u32) -> anyhow::Error {
+    let what = anyhow!(
+        "{}:{number}: it is cut off in the middle of an event",
+        escaped(path)
+    );
+    advised(
+        what,
+        format!(
+            "record it again, or take the last line away: sed -i '$d' {}",
+            quoted(path)
+        ),
+    )
+}
+
+fn record_anew(error: anyhow::Error, path: &Path) -> anyhow::Error {
+    let help = format!("record it with: bpftrust events --json > {}", quoted(path));
+    advised(error, help)
+}
+
+enum Entry {
+    Event(Box<Line>),
+    Lost(u64),
+}
+
+/// What every line has, of whatever form.
+#[derive(Deserialize)]
+struct Head {
+    form: Option<u32>,
+    lost: Option<u64>,
+}
+
+fn parse_line(text: &[u8]) -> anyhow::Result<Entry> {
+    let head: Head = serde_json::from_slice(text).context("no event")?;
+    match head.form {
+        Some(FORM) => {}
+        Some(form) => {
+            return Err(advised(
+                anyhow!("an event of form {form}, and this version reads form {FORM}"),
+                "read it with the version of bpftrust that recorded it",
+            ));
+        }
+        None => {
+            return Err(advised(
+                anyhow!("an event without `form`: of a version before form {FORM}, or none"),
+                "record it again with this version: bpftrust events --json",
+            ));
+        }
+    }
+    if let Some(lost) = head.lost {
+        return Ok(Entry::Lost(lost));
+    }
+    let line: Line = serde_json::from_slice(text).context("no event")?;
+    ensure!(
+        line.is_escaped(),
+        "no event that bpftrust wrote: a name in it is not escaped"
+    );
+    Ok(Entry::Event(Box::new(line)))
+}
