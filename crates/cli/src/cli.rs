@@ -62,6 +62,8 @@ pub enum Verb {
     Release(ReleaseArgs),
     /// Show what is enforced now, who is trusted, and which BPF tokens exist
     Status(StatusArgs),
+    /// Write the guard in numbers, for Prometheus
+    Metrics(MetricsArgs),
     /// Show who was allowed or refused, and why
     Events(EventsArgs),
     /// Write grants, a policy and the commands to sign, from what was recorded

@@ -50,6 +50,7 @@ fn run(verb: &Verb) -> anyhow::Result<Outcome> {
         Verb::Enforce(args) => verbs::enforce::run(args),
         Verb::Release(args) => verbs::release::run(args),
         Verb::Status(args) => verbs::status::run(args),
+        Verb::Metrics(args) => verbs::metrics::run(args),
         Verb::Events(args) => verbs::events::run(args),
         Verb::Propose(args) => verbs::propose::run(args),
         Verb::Replay(args) => verbs::replay::run(args),

@@ -10,6 +10,7 @@ pub mod generate;
 pub mod inspect;
 pub mod install;
 pub mod keygen;
+pub mod metrics;
 pub mod objects;
 pub mod permit;
 pub mod policy;

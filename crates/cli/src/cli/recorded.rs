@@ -60,6 +60,16 @@ pub struct ReplayArgs {
     pub json: bool,
 }
 
+/// Arguments of `metrics`.
+#[derive(Debug, Args)]
+pub struct MetricsArgs {
+    /// Write them to this file, such as one that node_exporter's textfile collector reads
+    ///
+    /// It is replaced wholly: no reader sees a part.
+    #[arg(long, value_name = "FILE.prom")]
+    pub textfile: Option<PathBuf>,
+}
+
 /// Arguments of `report`.
 #[derive(Debug, Args)]
 pub struct ReportArgs {

@@ -1,5 +1,7 @@
 //! `bpftrust status`.
 
+mod attention;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
@@ -16,6 +18,7 @@ use crate::output::{Outcome, escape_bytes, print, print_json};
 use crate::rights::{grant_as_json, require, rights_as_json};
 use crate::verbs::events::prefix;
 use crate::verbs::policy::libraries;
+use attention::{Attention, LastHour, attention};
 
 pub fn run(args: &StatusArgs) -> anyhow::Result<Outcome> {
     let status = match Status::read() {
@@ -40,10 +43,11 @@ pub fn run(args: &StatusArgs) -> anyhow::Result<Outcome> {
         }
         status => explain(status)?,
     };
+    let last = LastHour::read(SystemTime::now())?;
     if args.json {
-        print_json(&as_json(&status));
+        print_json(&as_json(&status, &last));
     } else {
-        print(&as_text(&status));
+        print(&as_text(&status, &last));
     }
     Ok(if status.is_whole() {
         Outcome::Yes
@@ -52,7 +56,7 @@ pub fn run(args: &StatusArgs) -> anyhow::Result<Outcome> {
     })
 }
 
-fn as_json(status: &Status) -> Value {
+fn as_json(status: &Status, last: &LastHour) -> Value {
     json!({
         "mode": status.mode.name(),
         "missing_hooks": status.missing_hooks,
@@ -74,6 +78,11 @@ fn as_json(status: &Status) -> Value {
         "starved": status.starved,
         "reasons": status.reasons,
         "refusals": status.refusals.iter().copied().collect::<std::collections::BTreeMap<_, _>>(),
+        "last_hour": last.refusals,
+        "attention": attention(status, last, SystemTime::now()).iter().map(|one| json!({
+            "what": one.what,
+            "help": one.help,
+        })).collect::<Vec<_>>(),
         "keys": status.keys.iter().map(|key| json!({
             "publisher": (!key.publisher.is_empty()).then_some(&key.publisher),
             "key": key.hint.to_string(),
@@ -136,7 +145,7 @@ fn age(then: SystemTime) -> String {
     humantime::format_duration(Duration::from_secs(age.as_secs())).to_string()
 }
 
-fn as_text(status: &Status) -> String {
+fn as_text(status: &Status, last: &LastHour) -> String {
     let mut text = String::new();
     let what = match status.mode {
         Mode::Enforce => "enforcing",
@@ -192,39 +201,25 @@ fn as_text(status: &Status) -> String {
     for (reason, count) in &status.refusals {
         writeln!(text, "  {count:>8}  {reason}").expect(TO_STRING);
     }
+    let lately: Vec<_> = last
+        .refusals
+        .iter()
+        .map(|(reason, count)| format!("{count} {reason}"))
+        .collect();
+    if !lately.is_empty() {
+        let least = if last.is_cut { "at least " } else { "" };
+        writeln!(
+            text,
+            "{refused} in the last hour: {least}{}",
+            lately.join(", ")
+        )
+        .expect(TO_STRING);
+    }
     if status.lost_events > 0 {
         writeln!(text, "events not recorded: {}", status.lost_events).expect(TO_STRING);
     }
-    if status.starved > 0 {
-        writeln!(
-            text,
-            "records for which there was no room: {}",
-            status.starved
-        )
-        .expect(TO_STRING);
-    }
-    if !status.missing_hooks.is_empty() {
-        writeln!(
-            text,
-            "attention: somebody took hooks away ({}): what they decided is open; \
-             type 'bpftrust release' and 'bpftrust enforce'",
-            status.missing_hooks.join(", ")
-        )
-        .expect(TO_STRING);
-    }
-    if status.ftrace_off {
-        text.push_str(
-            "attention: kernel.ftrace_enabled is 0, so no hook decides anything; \
-             type 'sysctl kernel.ftrace_enabled=1'\n",
-        );
-    }
-    if status.images.iter().any(|image| image.adopted) {
-        text.push_str("attention: adopted processes are trusted without evidence; restart them\n");
-    }
-    if status.keys.iter().any(|key| key.lost) {
-        text.push_str(
-            "attention: a keyring is gone, so nothing new is trusted; type 'bpftrust policy apply'\n",
-        );
+    for Attention { what, help } in attention(status, last, SystemTime::now()) {
+        writeln!(text, "attention: {what}; {help}").expect(TO_STRING);
     }
     text
 }
