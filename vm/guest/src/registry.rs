@@ -64,6 +64,7 @@ pub const GROUPS: &[&Group] = &[
     &tests::status::GROUP,
     &tests::events::AUDIT,
     &tests::events::GROUP,
+    &tests::propose::GROUP,
     &tests::systemd::GROUP,
     &tests::sandbox::GROUP,
     &tests::sandbox::TRUSTED,

@@ -34,6 +34,7 @@ pub mod place;
 pub mod policy;
 pub mod probe;
 pub mod process;
+pub mod propose;
 pub mod reach;
 pub mod required;
 pub mod ring;
