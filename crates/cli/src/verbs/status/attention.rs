@@ -52,7 +52,7 @@ impl LastHour {
                 Item::Event(event) if event.outcome != "allowed" && is_recent(event) => {
                     *last.refusals.entry(event.reason).or_default() += 1;
                     let mends = ["no-signature", "not-granted", "before", "no-verity"];
-                    if mends.contains(&event.reason) && !event.executable.is_empty() {
+                    if mends.contains(&event.reason) && is_of_note(event) {
                         last.executables.insert(escape_bytes(&event.executable));
                     }
                 }
@@ -67,6 +67,14 @@ impl LastHour {
             && oldest.is_some_and(|event| is_recent(event));
         last
     }
+}
+
+/// Not what `enforce` asks to see that it is refused, nor a token that libbpf tries.
+fn is_of_note(event: &Event) -> bool {
+    let command = event.command.as_deref();
+    let is_own = event.executable.ends_with(b"/bpftrust") && command == Some("prog-get-next-id");
+    let is_tried = event.key.is_some() && command == Some("token-create");
+    !event.executable.is_empty() && !is_own && !is_tried
 }
 
 /// All that needs somebody, the worst first.
