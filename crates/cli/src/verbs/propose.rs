@@ -2,7 +2,7 @@
 
 mod files;
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
@@ -40,14 +40,13 @@ pub fn run(args: &ProposeArgs) -> anyhow::Result<Outcome> {
         &files::all(&proposal, &publisher, &key, &certificate),
     )?;
     for proposed in &proposal.loaders {
-        let grant = files::grant_file(&proposed.grant.name);
         let now = &proposed.now;
         let package = now.package.as_ref().map_or_else(String::new, |package| {
             format!(" ({} {})", package.name, package.version)
         });
         print(&format!(
             "{}: {}{package}: {}\n",
-            escaped(&args.out.join(grant)),
+            escaped(&args.out.join(&proposed.file)),
             proposed.loader.executable,
             short(&proposed.grant.rights)
         ));
@@ -80,6 +79,8 @@ struct Proposed {
     loader: Loader,
     now: Now,
     grant: Grant,
+    /// Where the grant goes, in the proposal.
+    file: PathBuf,
 }
 
 impl Proposal {
@@ -90,7 +91,7 @@ impl Proposal {
             trusted: Vec::new(),
             lost,
         };
-        let mut names = BTreeMap::new();
+        let mut names = BTreeSet::new();
         for Found { loader, now } in all {
             match now {
                 Err(why) => proposal.left_out.push((loader.executable, why)),
@@ -106,8 +107,13 @@ impl Proposal {
                     proposal.left_out.push((loader.executable, why.into()));
                 }
                 Ok(now) => {
-                    let grant = grant(&loader, &now, &mut names);
-                    proposal.loaders.push(Proposed { loader, now, grant });
+                    let (grant, file) = grant(&loader, &now, &mut names);
+                    proposal.loaders.push(Proposed {
+                        loader,
+                        now,
+                        grant,
+                        file: format!("grants/{file}.toml").into(),
+                    });
                 }
             }
         }
@@ -178,45 +184,48 @@ fn remarks(loader: &Loader) -> Vec<String> {
     remarks
 }
 
-/// The grant that would have sufficed: what it had, if it was signed, and what it took.
-fn grant(loader: &Loader, now: &Now, names: &mut BTreeMap<String, u32>) -> Grant {
+/// The grant that would have sufficed: what it had, if it was signed, and what it took;
+/// and a name for its file. Several loaders may have been signed under one name.
+fn grant(loader: &Loader, now: &Now, names: &mut BTreeSet<String>) -> (Grant, String) {
     let before = now.grant.as_ref().filter(|_| loader.was_trusted);
     let rights = before.map_or(Rights::NONE, |grant| grant.rights);
     let rights = rights.union(&loader.takes);
-    match before {
-        Some(before) => Grant {
+    if let Some(before) = before {
+        let grant = Grant {
             rights,
             version: before.version + 1,
             ..before.clone()
-        },
-        None => Grant {
-            name: free_name(&now.path, names),
-            version: 1,
-            not_after: 0,
-            rights,
-            requires: Default::default(),
-            script: Default::default(),
-        },
+        };
+        let file = free_name(before.name.as_str(), names);
+        return (grant, file);
     }
+    let file = now.path.file_name().unwrap_or_default().to_string_lossy();
+    let file = free_name(&file, names);
+    let grant = Grant {
+        name: Name::new(&file).unwrap_or_else(|| Name::new("loader").expect("it is a name")),
+        version: 1,
+        not_after: 0,
+        rights,
+        requires: Default::default(),
+        script: Default::default(),
+    };
+    (grant, file)
 }
 
-/// The file's name as a loader's: letters, digits, `-`, `_` and `.`, at most 31, and
-/// another for each.
-fn free_name(path: &Path, names: &mut BTreeMap<String, u32>) -> Name {
-    let file = path.file_name().unwrap_or_default().to_string_lossy();
+/// A name like this one that can be a loader's and no other has: letters, digits, `-`,
+/// `_` and `.`, at most 31.
+fn free_name(name: &str, names: &mut BTreeSet<String>) -> String {
     let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-    let plain: String = file
+    let plain: String = name
         .chars()
         .map(|c| if allowed(c) { c } else { '-' })
         .take(27)
         .collect();
-    let count = names.entry(plain.clone()).or_default();
-    *count += 1;
-    let name = match *count {
-        1 => plain,
-        more => format!("{plain}.{more}"),
-    };
-    Name::new(&name).unwrap_or_else(|| Name::new("loader").expect("it is a name"))
+    let numbered = (2_u32..).map(|number| format!("{plain}.{number}"));
+    std::iter::once(plain.clone())
+        .chain(numbered)
+        .find(|name| names.insert(name.clone()))
+        .expect("there are more numbers than loaders")
 }
 
 /// Nothing is overwritten.
@@ -263,4 +272,34 @@ fn write(directory: &Path, files: &[(PathBuf, Vec<u8>)]) -> anyhow::Result<()> {
     // It is not there any more under its own name.
     let _ = place.keep();
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_name_is_a_loaders_and_another() {
+        let mut names = BTreeSet::new();
+        for (name, expected) in [
+            ("agent", "agent"),
+            ("agent.2", "agent.2"),
+            ("agent", "agent.3"),
+            ("a b", "a-b"),
+            ("a/\u{e9}", "a--"),
+            ("", ""),
+            (
+                "0123456789012345678901234567890123",
+                "012345678901234567890123456",
+            ),
+            (
+                "0123456789012345678901234567890123",
+                "012345678901234567890123456.2",
+            ),
+        ] {
+            let free = free_name(name, &mut names);
+            assert_eq!(free, expected);
+            assert!(Name::new(&free).is_some() || free.is_empty());
+        }
+    }
 }

@@ -23,11 +23,6 @@ const LISTS: [Vocabulary; 5] = [
     Vocabulary::Abilities,
 ];
 
-/// Where the grant of this name goes.
-pub(super) fn grant_file(name: &Name) -> PathBuf {
-    format!("grants/{name}.toml").into()
-}
-
 /// Every file, by its path in the proposal.
 pub(super) fn all(
     proposal: &Proposal,
@@ -49,13 +44,15 @@ pub(super) fn all(
     ];
     for proposed in &proposal.loaders {
         let text = grant(proposed, proposal.lost);
-        files.push((grant_file(&proposed.grant.name), text.into_bytes()));
+        files.push((proposed.file.clone(), text.into_bytes()));
     }
     files
 }
 
 fn grant(proposed: &Proposed, lost: u64) -> String {
-    let Proposed { loader, now, grant } = proposed;
+    let Proposed {
+        loader, now, grant, ..
+    } = proposed;
     let mut text = format!("# Proposed by bpftrust for {}\n", loader.executable);
     let mut remark = |line: String| writeln!(text, "# {line}").expect(TO_STRING);
     if let Some(package) = &now.package {
@@ -134,12 +131,12 @@ fn script(proposal: &Proposal, key: &Path, certificate: &str) -> String {
         writeln!(text, "require {} {}", quoted(&now.path), now.digest).expect(TO_STRING);
     }
     text.push('\n');
-    for Proposed { now, grant, .. } in &proposal.loaders {
+    for Proposed { now, file, .. } in &proposal.loaders {
         writeln!(
             text,
             "bpftrust sign --with-libraries --key {} --certificate {certificate} --grant {} {}",
             quoted(key),
-            quoted(&grant_file(&grant.name)),
+            quoted(file),
             quoted(&now.path)
         )
         .expect(TO_STRING);
