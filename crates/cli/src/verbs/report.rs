@@ -222,7 +222,7 @@ impl Row {
             facts.push(("recorded refusals", refused.join(", ")));
         }
         if loader.takes != Rights::NONE {
-            facts.push(("takes", short(&loader.takes)));
+            facts.push(("takes", short(&loader.takes).replace(',', ", ")));
         }
         facts
     }

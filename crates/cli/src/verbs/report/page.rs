@@ -68,7 +68,8 @@ impl Row {
                         dt { (label) } dd { (value) }
                     }
                     @if let Some(help) = self.help() {
-                        dt { "to do" } dd { code { (help) } }
+                        dt { "to do" }
+                        dd { @if help.starts_with("bpftrust ") { code { (help) } } @else { (help) } }
                     }
                 }
             }
