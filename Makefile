@@ -3,7 +3,10 @@
 
 KERNEL_ARGUMENT = $(if $(KERNEL),--kernel $(KERNEL))
 
-.PHONY: demo test vm mutants
+.PHONY: bench demo test vm mutants
+
+bench:
+	cargo xtask bench $(KERNEL_ARGUMENT)
 
 demo:
 	cargo xtask demo $(KERNEL_ARGUMENT)

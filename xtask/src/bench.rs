@@ -4,8 +4,10 @@
 //! - [`found`]: what they said
 //! - [`document`]: tables, plots, `docs/cost.md`
 //! - [`goals`]: what figures are held to
+//! - [`code`]: how the kernel calls a hook
 //! - [`table`], [`plot`]: how they look
 
+mod code;
 mod document;
 mod found;
 mod goals;

@@ -2,6 +2,8 @@
 //! drivers use, lets bpftrust enforce if asked to, runs the drivers (`src/bench`), and
 //! hands on what they say, a line of JSON each.
 
+mod code;
+
 use crate::fixture::{ACME, CONFIGURATION, Key};
 use crate::grant::Grant;
 use crate::guest::{Guest, text};
@@ -17,6 +19,9 @@ use std::process::ExitCode;
 const PLACE: &str = "/work/cost";
 const BENCH: &str = "/usr/bin/bpftrust-bench";
 const KEY: Key = ACME;
+/// The function whose code shows how the kernel calls hooks: read, write and eventfd pass
+/// it.
+const HOOK: &str = "security_file_permission";
 
 /// Runs rows in one column: `nothing`, `audit` or `enforce` with signed files, or
 /// `bare` without any. The rows are those whose name is among `names`, all if there are
@@ -39,7 +44,11 @@ pub fn run(
         "enforce" => drop(guest.run(&["bpftrust", "enforce"])?.success()?),
         other => bail!("no column is called {other:?}"),
     }
-    println!("{}", json!({"machine": machine()?, "column": column}));
+    let mut about = json!({"machine": machine()?, "column": column});
+    if column == "bare" {
+        about["code"] = code::of(HOOK)?;
+    }
+    println!("{about}");
     for row in &rows {
         if !(column == "bare" && (row.trusted || row.name.contains("signed"))) {
             print!("{}", bench(row, loops, share)?);

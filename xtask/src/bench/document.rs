@@ -1,5 +1,6 @@
 //! Writes tables and plots to `target/bench`, and `docs/cost.md`.
 
+use super::code;
 use super::found::{Counted, Found, Row, read, rows};
 use super::goals;
 use super::plot::Plot;
@@ -61,6 +62,17 @@ pub fn write() -> Result<()> {
         )?;
     }
     text = text.replace("{costs}\n", &costs);
+    let mut codes = String::new();
+    for found in &empty {
+        let code = found.columns.get("with-bpf").map(|guest| &guest.code);
+        let Some(code) = code.filter(|code| code.is_object()) else {
+            continue;
+        };
+        let code = code::text(code)?;
+        write_file(&directory.join(format!("hook-{}.txt", found.series)), &code)?;
+        codes += &format!("Linux {}:\n\n```text\n{code}```\n\n", found.series);
+    }
+    text = text.replace("{codes}\n\n", &codes);
     tables.push(programs_table(&full));
     tables.push(empty_table(&empty, &rows));
     tables.push(rows_table(&rows));
@@ -129,7 +141,10 @@ fn costs_table(found: &Found, rows: &[Row]) -> Table {
 }
 
 fn plot(found: &Found, rows: &[Row], path: &Path) -> Result<()> {
-    let series = ["audit", "enforce"];
+    let series: Vec<&str> = ["audit", "enforce"]
+        .into_iter()
+        .filter(|column| found.columns.contains_key(column))
+        .collect();
     let percent = |row: &Row| {
         let nothing = found.counted("nothing", &row.name)?;
         let over = |column: &&str| Some(found.counted(column, &row.name)?.percent_over(nothing));

@@ -38,6 +38,8 @@ pub struct Guest {
     rows: BTreeMap<String, Counted>,
     /// By row.
     pub programs: BTreeMap<String, Vec<Program>>,
+    /// What it says of the code of a hook; null if nothing.
+    pub code: Value,
 }
 
 /// All that was found on one kernel, by column.
@@ -146,6 +148,7 @@ fn guest(value: &Value) -> Result<Guest> {
     let release = value["machine"]["kernel"].as_str();
     let mut guest = Guest {
         release: release.context("no kernel")?.to_owned(),
+        code: value["code"].clone(),
         ..Guest::default()
     };
     for (name, row) in value["rows"].as_object().context("no rows")? {

@@ -187,6 +187,9 @@ fn keep(path: &Path, found: Vec<Value>) -> Result<()> {
     if all["machine"] != machine["machine"] {
         all = json!({"machine": machine["machine"], "rows": {}, "programs": {}});
     }
+    if machine["code"].is_object() {
+        all["code"] = machine["code"].clone();
+    }
     for line in lines {
         let name = line["row"].as_str().context("a line without a row")?;
         if line["programs"].is_object() {

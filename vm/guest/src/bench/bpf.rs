@@ -7,7 +7,7 @@ use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd};
 
 /// What makes or loads something.
-const MAKES: (u32, u32) = (200, 300);
+const MAKES: (u32, u32) = (1_000, 500);
 
 type Attributes = [u8; 144];
 
