@@ -44,6 +44,8 @@ pub fn run(
         "enforce" => drop(guest.run(&["bpftrust", "enforce"])?.success()?),
         other => bail!("no column is called {other:?}"),
     }
+    // What is written later would be among what is counted.
+    rustix::fs::sync();
     let mut about = json!({"machine": machine()?, "column": column});
     if column == "bare" {
         about["code"] = code::of(HOOK)?;
@@ -55,6 +57,7 @@ pub fn run(
         }
     }
     if column == "enforce" && programs_too {
+        println!("{}", json!({"maps": maps(&guest)?}));
         for row in &rows {
             let programs = programs(&guest, row)?;
             println!("{}", json!({"row": row.name, "programs": programs}));
@@ -173,6 +176,24 @@ fn counters(guest: &Guest) -> Result<Counters> {
 
 /// A tenth of the rounds: programs do not wait or take turns, as the whole does.
 const PROGRAMS_SHARE: &str = "10";
+
+/// Memory of each map of bpftrust's that holds more than a page, in bytes, as the kernel
+/// accounts it, and how many entries there may be.
+fn maps(guest: &Guest) -> Result<Value> {
+    let said = guest
+        .run(&[text(&in_place("bpftool"))?, "--json", "map", "show"])?
+        .success()?;
+    let list: Vec<Value> = serde_json::from_str(&said).context("bpftool's JSON")?;
+    let mut maps = serde_json::Map::new();
+    for map in list {
+        if let (Some(name), Some(4097..)) = (map["name"].as_str(), map["bytes_memlock"].as_u64()) {
+            let about = json!({"bytes": map["bytes_memlock"], "entries": map["max_entries"],
+                               "value": map["bytes_value"]});
+            maps.insert(name.to_owned(), about);
+        }
+    }
+    Ok(maps.into())
+}
 
 const STATS: &str = "/proc/sys/kernel/bpf_stats_enabled";
 

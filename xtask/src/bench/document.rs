@@ -74,6 +74,7 @@ pub fn write() -> Result<()> {
     }
     text = text.replace("{codes}\n\n", &codes);
     tables.push(programs_table(&full));
+    tables.push(maps_table(&full));
     tables.push(empty_table(&empty, &rows));
     tables.push(rows_table(&rows));
     for table in &tables {
@@ -186,6 +187,38 @@ fn programs_table(found: &[&Found]) -> Table {
     Table {
         name: "programs".to_owned(),
         head: cells(["row", "kernel", "all", "by program"]),
+        rows: lines,
+    }
+}
+
+/// The memory of the guard's maps.
+fn maps_table(found: &[&Found]) -> Table {
+    let mut lines = Vec::new();
+    for found in found {
+        let maps = found
+            .columns
+            .get("enforce")
+            .and_then(|guest| guest.maps.as_object());
+        for (name, map) in maps.into_iter().flatten() {
+            let figure = |field: &str| map[field].as_f64().map(number).unwrap_or_default();
+            lines.push(vec![
+                format!("`{name}`"),
+                found.series.to_owned(),
+                figure("bytes"),
+                figure("entries"),
+                figure("value"),
+            ]);
+        }
+    }
+    Table {
+        name: "maps".to_owned(),
+        head: cells([
+            "map",
+            "kernel",
+            "bytes",
+            "entries at most",
+            "bytes of a value",
+        ]),
         rows: lines,
     }
 }

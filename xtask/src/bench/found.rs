@@ -38,6 +38,8 @@ pub struct Guest {
     rows: BTreeMap<String, Counted>,
     /// By row.
     pub programs: BTreeMap<String, Vec<Program>>,
+    /// What it says of the maps' memory; null if nothing.
+    pub maps: Value,
     /// What it says of the code of a hook; null if nothing.
     pub code: Value,
 }
@@ -148,6 +150,7 @@ fn guest(value: &Value) -> Result<Guest> {
     let release = value["machine"]["kernel"].as_str();
     let mut guest = Guest {
         release: release.context("no kernel")?.to_owned(),
+        maps: value["maps"].clone(),
         code: value["code"].clone(),
         ..Guest::default()
     };

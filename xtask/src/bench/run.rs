@@ -191,6 +191,10 @@ fn keep(path: &Path, found: Vec<Value>) -> Result<()> {
         all["code"] = machine["code"].clone();
     }
     for line in lines {
+        if line["maps"].is_object() {
+            all["maps"] = line["maps"].clone();
+            continue;
+        }
         let name = line["row"].as_str().context("a line without a row")?;
         if line["programs"].is_object() {
             all["programs"][name] = line["programs"].clone();
