@@ -6,7 +6,7 @@ KERNEL_ARGUMENT = $(if $(KERNEL),--kernel $(KERNEL))
 .PHONY: bench demo test vm mutants
 
 bench:
-	cargo xtask bench $(KERNEL_ARGUMENT)
+	cargo xtask bench --programs $(KERNEL_ARGUMENT)
 
 demo:
 	cargo xtask demo $(KERNEL_ARGUMENT)

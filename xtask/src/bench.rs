@@ -1,6 +1,6 @@
 //! `cargo xtask bench`: what bpftrust costs, in instructions of guests.
 //!
-//! - [`run`]: the guests
+//! - [`mod@run`]: the guests
 //! - [`found`]: what they said
 //! - [`document`]: tables, plots, `docs/cost.md`
 //! - [`goals`]: what figures are held to
