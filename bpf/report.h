@@ -120,31 +120,37 @@ static __always_inline u8 asked_at(u64 asked, u32 place)
 	return asked >> place;
 }
 
-/* Notes that @number of @object is asked for; one without a bit is in no grant. */
-static __always_inline void note_asked(u64 *asked, u32 object, u32 number)
+/*
+ * @asked, and that @number of @object is; one without a bit is in no grant. Global, so
+ * that the verifier walks it once and not for each right that a hook asks for.
+ */
+__noinline u64 noted(u64 asked, u32 object, u32 number)
 {
 	u64 entry = number + 1;
-	u32 place;
 
 	if (number >= (object == BT_OBJECT_ATTACH ? 128 : 64))
-		return;
+		return asked;
 	switch (object) {
 	case BT_OBJECT_PROGRAM:
-		*asked |= entry << ASKED_PROGRAM;
-		return;
+		return asked | entry << ASKED_PROGRAM;
 	case BT_OBJECT_ABILITY:
-		*asked |= 1ULL << (ASKED_ABILITIES + (number & 15));
-		return;
+		return asked | 1ULL << (ASKED_ABILITIES + (number & 15));
 	case BT_OBJECT_MAP:
-		place = ASKED_MAP + (asked_at(*asked, ASKED_MAP) ? 8 : 0);
-		*asked |= entry << place;
-		return;
+		return asked | entry << (ASKED_MAP + (asked_at(asked, ASKED_MAP) ? 8 : 0));
 	case BT_OBJECT_ATTACH:
-		place = ASKED_ATTACH;
-		if (asked_at(*asked, ASKED_ATTACH))
-			place += asked_at(*asked, ASKED_ATTACH + 8) ? 16 : 8;
-		*asked |= entry << place;
+		if (!asked_at(asked, ASKED_ATTACH))
+			return asked | entry << ASKED_ATTACH;
+		if (!asked_at(asked, ASKED_ATTACH + 8))
+			return asked | entry << (ASKED_ATTACH + 8);
+		return asked | entry << (ASKED_ATTACH + 16);
+	default:
+		return asked;
 	}
+}
+
+static __always_inline void note_asked(u64 *asked, u32 object, u32 number)
+{
+	*asked = noted(*asked, object, number);
 }
 
 static __always_inline u64 bit_of(u8 entry)

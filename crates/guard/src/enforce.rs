@@ -468,13 +468,16 @@ mod tests {
     use std::collections::BTreeSet;
 
     #[test]
-    fn every_lsm_program_is_a_hook() {
+    fn every_program_that_the_kernel_calls_is_a_hook() {
         let mut storage = MaybeUninit::uninit();
         let open = GuardSkelBuilder::default().open(&mut storage).unwrap();
         let programs: BTreeSet<_> = open
             .open_object()
             .progs()
-            .filter(|program| program.prog_type() == ProgramType::Lsm)
+            .filter(|program| {
+                program.prog_type() == ProgramType::Lsm
+                    || program.section().as_encoded_bytes().starts_with(b"fentry/")
+            })
             .map(|program| program.name().to_owned())
             .collect();
         let expected = hooks(true).chain([LATCH]).map(OsString::from);
