@@ -76,6 +76,7 @@ pub fn write() -> Result<()> {
     tables.push(programs_table(&full));
     tables.push(maps_table(&full));
     tables.push(empty_table(&empty, &rows));
+    plot_empty(&empty, &rows, &directory.join("empty.svg"))?;
     tables.push(rows_table(&rows));
     for table in &tables {
         write_file(
@@ -154,6 +155,7 @@ fn plot(found: &Found, rows: &[Row], path: &Path) -> Result<()> {
     };
     let plot = Plot {
         title: format!("What bpftrust adds on Linux {}", found.series),
+        than: "with nothing",
         series: &series,
         rows: rows.iter().filter_map(percent).collect(),
     };
@@ -231,7 +233,7 @@ fn empty_table(found: &[&Found], rows: &[Row]) -> Table {
     for row in rows {
         let mut line = vec![format!("`{}`", row.name)];
         for found in found {
-            let column = |name| found.counted(name, &row.name);
+            let column = |name| found.counted(name, &row.name).map(Counted::lowest);
             line.push(match column("without-bpf") {
                 Some(without) => {
                     let more = added(column("with-bpf"), without);
@@ -249,6 +251,25 @@ fn empty_table(found: &[&Found], rows: &[Row]) -> Table {
         head,
         rows: lines,
     }
+}
+
+fn plot_empty(found: &[&Found], rows: &[Row], path: &Path) -> Result<()> {
+    let series: Vec<&str> = found.iter().map(|found| found.series).collect();
+    let percent = |row: &Row| {
+        let over = |found: &&Found| {
+            let column = |name| found.counted(name, &row.name).map(Counted::lowest);
+            Some(column("with-bpf")?.percent_over(column("without-bpf")?))
+        };
+        let values: Option<Vec<f64>> = found.iter().map(over).collect();
+        Some((row.name.clone(), values?))
+    };
+    let plot = Plot {
+        title: "What bpf in lsm= adds, nothing attached".to_owned(),
+        than: "without",
+        series: &series,
+        rows: rows.iter().filter_map(percent).collect(),
+    };
+    plot.write(path)
 }
 
 fn rows_table(rows: &[Row]) -> Table {

@@ -73,6 +73,14 @@ impl Counted {
         })
     }
 
+    /// As if its lowest loop were the only one.
+    pub fn lowest(self) -> Self {
+        Self {
+            median: self.range.0,
+            range: (self.range.0, self.range.0),
+        }
+    }
+
     /// From the lowest to the highest, in percent of the median.
     pub fn spread(self) -> f64 {
         (self.range.1 - self.range.0) / self.median * 100.0

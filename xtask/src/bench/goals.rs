@@ -36,12 +36,11 @@ impl Goal {
     /// lowest loops: an interrupt more or less is much of a short call, and what it adds
     /// is not the call's.
     fn added(&self, without: Counted, with: Counted) -> (f64, f64) {
-        let figure = |counted: Counted| match self.most {
-            Some(_) => counted.median,
-            None => counted.range.0,
+        let (without, with) = match self.most {
+            Some(_) => (without, with),
+            None => (without.lowest(), with.lowest()),
         };
-        let more = figure(with) - figure(without);
-        (more, more / figure(without) * 100.0)
+        (with.median - without.median, with.percent_over(without))
     }
 
     /// Whether so many percent are within the goal.

@@ -9,6 +9,8 @@ use std::path::Path;
 pub struct Plot<'a> {
     /// Above it.
     pub title: String,
+    /// What the bars are percent of.
+    pub than: &'a str,
     /// What the bars are.
     pub series: &'a [&'a str],
     /// Name, and percent for each series.
@@ -21,7 +23,12 @@ const MOST: f64 = 20.0;
 const WIDTH: u32 = 900;
 const ROW: u32 = 26;
 const FRAME: u32 = 110;
-const COLOURS: [RGBColor; 2] = [RGBColor(0x9e, 0xb8, 0xd9), RGBColor(0x2b, 0x5c, 0x94)];
+const COLOURS: [RGBColor; 4] = [
+    RGBColor(0x9e, 0xb8, 0xd9),
+    RGBColor(0x2b, 0x5c, 0x94),
+    RGBColor(0xe0, 0xa0, 0x50),
+    RGBColor(0x6a, 0x8f, 0x4e),
+];
 
 impl Plot<'_> {
     /// Writes it as SVG.
@@ -48,7 +55,7 @@ impl Plot<'_> {
             .configure_mesh()
             .disable_y_mesh()
             .disable_y_axis()
-            .x_desc("% more instructions than with nothing")
+            .x_desc(format!("% more instructions than {}", self.than))
             .draw()
             .map_err(failed)?;
         let thick = 0.8 / self.series.len() as f64;
@@ -108,6 +115,7 @@ mod tests {
         let path = directory.join("plot.svg");
         let plot = Plot {
             title: "Linux 6.18".into(),
+            than: "with nothing",
             series: &["audit", "enforce"],
             rows: vec![
                 ("exec".into(), vec![0.2, 0.25]),
