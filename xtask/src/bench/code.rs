@@ -45,11 +45,8 @@ fn lines(said: &str, start: u64, targets: &Value) -> String {
             continue;
         };
         let words: Vec<&str> = instruction.split_whitespace().collect();
-        if matches!(
-            words.first(),
-            Some(&("nop" | "int3" | "cs" | "data16" | "xchg"))
-        ) && words.len() != 1
-        {
+        let first = words.first();
+        if matches!(first, Some(&("nop" | "int3" | "cs" | "data16" | "xchg"))) {
             continue;
         }
         let words = words.iter().map(|word| {

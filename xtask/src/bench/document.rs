@@ -31,6 +31,10 @@ const WITH_PROGRAMS: &[&str] = &[
     "bpf-map-update",
 ];
 
+/// So many lines of a hook's code have the calls of Debian's usual modules. What follows
+/// is the same again for slots that nobody uses.
+const CODE_LINES: usize = 26;
+
 /// Makes all of it from what was found.
 pub fn write() -> Result<()> {
     let (found, rows) = (read()?, rows()?);
@@ -70,6 +74,7 @@ pub fn write() -> Result<()> {
         };
         let code = code::text(code)?;
         write_file(&directory.join(format!("hook-{}.txt", found.series)), &code)?;
+        let code: String = code.split_inclusive('\n').take(CODE_LINES).collect();
         codes += &format!("Linux {}:\n\n```text\n{code}```\n\n", found.series);
     }
     text = text.replace("{codes}\n\n", &codes);
