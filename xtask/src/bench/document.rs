@@ -150,7 +150,14 @@ fn costs_table(found: &Found, rows: &[Row]) -> Table {
 fn plot(found: &Found, rows: &[Row], path: &Path) -> Result<()> {
     let series: Vec<&str> = ["audit", "enforce"]
         .into_iter()
-        .filter(|column| found.columns.contains_key(column))
+        .filter(|column| {
+            // One that ran a few rows only would leave the others without bars.
+            let ran = |column| {
+                rows.iter()
+                    .filter(move |row| found.counted(column, &row.name).is_some())
+            };
+            ran(column).count() == ran("nothing").count()
+        })
         .collect();
     let percent = |row: &Row| {
         let nothing = found.counted("nothing", &row.name)?;
