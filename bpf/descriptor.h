@@ -121,6 +121,8 @@ static __always_inline struct file *file_of_current(u32 fd)
 /* A look at all descriptors of a task. */
 struct descriptor_scan {
 	struct file **slots;
+	unsigned long *open_words;    /* a bit for each slot that may have a file */
+	u64 open;		      /* the word that is looked at */
 	const struct bt_image *owner; /* looks for what is not his; else for programs */
 	struct object found;
 	bool has_unsigned; /* a program of his own */
@@ -131,6 +133,11 @@ static int scan_descriptor(u64 index, struct descriptor_scan *scan)
 	struct file *file = NULL;
 	struct object object;
 
+	if (index % 64 == 0 &&
+	    bpf_probe_read_kernel(&scan->open, sizeof(scan->open), scan->open_words + index / 64))
+		scan->open = ~0ULL;
+	if (!(scan->open >> (index % 64) & 1))
+		return 0;
 	bpf_probe_read_kernel(&file, sizeof(file), scan->slots + index);
 	if (!file)
 		return 0;
@@ -151,6 +158,7 @@ static __always_inline bool scan_descriptors(struct descriptor_scan *scan)
 	u32 count = BPF_CORE_READ(table, max_fds);
 
 	scan->slots = BPF_CORE_READ(table, fd);
+	scan->open_words = BPF_CORE_READ(table, open_fds);
 	return count <= DESCRIPTORS_MAX && bpf_loop(count, scan_descriptor, scan, 0) >= 0;
 }
 

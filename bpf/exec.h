@@ -80,14 +80,14 @@ static __noinline u8 judge_inheritance(struct bt_image *image, const struct bt_r
 }
 
 /*
- * The image of a loader whose verdict is in @scratch, for current, into @scratch->image.
+ * The image of a loader whose verdict is in @draft, for current, into @draft->image.
  * The answer is a reason, NONE for trust. A function for the sake of the stack: what
  * makes the verdict needs nearly all of it.
  */
-static __noinline u8 judge_loader(struct linux_binprm *bprm, struct scratch *scratch)
+static __noinline u8 judge_loader(struct linux_binprm *bprm, struct draft *draft)
 {
-	struct verdict *verdict = &scratch->verdict;
-	struct bt_image *image = &scratch->image;
+	struct verdict *verdict = &draft->verdict;
+	struct bt_image *image = &draft->image;
 	struct bt_rights rights;
 	u32 required;
 	u8 reason;
@@ -103,7 +103,7 @@ static __noinline u8 judge_loader(struct linux_binprm *bprm, struct scratch *scr
 	image->granted = verdict->granted;
 	__builtin_memcpy(&image->grant, &verdict->grant, sizeof(image->grant));
 	if (image->script.state) {
-		reason = judge_start(bprm, scratch);
+		reason = judge_start(bprm, draft);
 		if (reason != BT_REASON_NONE)
 			return reason;
 		image->script.state = BT_SCRIPT_RUNS;
@@ -119,25 +119,25 @@ static __noinline u8 judge_loader(struct linux_binprm *bprm, struct scratch *scr
 }
 
 /*
- * What executing @bprm->file makes of current, into @scratch->image. The answer
+ * What executing @bprm->file makes of current, into @draft->image. The answer
  * is a reason, NONE for trust.
  */
-static __always_inline u8 judge_exec(struct linux_binprm *bprm, struct scratch *scratch)
+static __always_inline u8 judge_exec(struct linux_binprm *bprm, struct draft *draft)
 {
-	struct verdict *verdict = &scratch->verdict;
-	struct bt_image *image = &scratch->image;
+	struct verdict *verdict = &draft->verdict;
+	struct bt_image *image = &draft->image;
 
 	__builtin_memset(image, 0, sizeof(*image));
-	if (scratch->script.state)
-		__builtin_memcpy(&image->script, &scratch->script, sizeof(image->script));
+	if (draft->script.state)
+		__builtin_memcpy(&image->script, &draft->script, sizeof(image->script));
 	judge_file(bprm->file);
 	__builtin_memcpy(image->key, verdict->key, sizeof(image->key));
 	if (verdict->reason != BT_REASON_NONE)
 		return verdict->reason;
 	if (verdict->kind != BT_KIND_LOADER)
 		return BT_REASON_WRONG_KIND;
-	measure(bprm->file, &image->digest);
-	return judge_loader(bprm, scratch);
+	__builtin_memcpy(&image->digest, &verdict->digest, sizeof(image->digest));
+	return judge_loader(bprm, draft);
 }
 
 #endif

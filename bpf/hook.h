@@ -75,4 +75,20 @@ static __always_inline void ask(struct decision *decision, const struct standing
 	decision->number = number;
 }
 
+/* Somebody is about to get hold of @object. False for no. */
+static __noinline bool may_reach(const struct object *object)
+{
+	struct decision decision = { .action = BT_ACTION_OBJECT };
+	struct standing standing;
+
+	if (!armed())
+		return true;
+	standing = known_current();
+	decision.subject = object->id;
+	decision.object = object->kind;
+	decision.number = object->type;
+	decision.reason = judge_reach(&standing, object->address);
+	return !refuse(&decision, standing.image);
+}
+
 #endif

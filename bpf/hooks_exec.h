@@ -11,28 +11,28 @@ int BPF_PROG(bt_exec, struct linux_binprm *bprm)
 	struct decision decision = { .action = BT_ACTION_EXEC, .outcome = BT_OUTCOME_DENIED };
 	u64 task = bpf_get_current_task();
 	struct bt_image *image = NULL;
-	struct scratch *scratch = NULL;
+	struct draft *draft = NULL;
 
 	image = launcher_of(task);
 	if (image) {
-		scratch = take_scratch();
-		if (scratch)
-			take_launch(image, &scratch->script);
+		draft = take_draft();
+		if (draft)
+			take_launch(image, &draft->script);
 		image = NULL;
 	}
 	forget_task(task);
 	decision.reason = look_for_signature(bprm->file);
 	if (decision.reason == BT_REASON_NO_SIGNATURE) {
-		if (scratch)
-			give_back_scratch();
+		if (draft)
+			give_back_draft();
 		return 0;
 	}
 	if (decision.reason == BT_REASON_NONE) {
-		scratch = take_scratch();
-		decision.reason = scratch ? judge_exec(bprm, scratch) : BT_REASON_RESOURCES;
+		draft = take_draft();
+		decision.reason = draft ? judge_exec(bprm, draft) : BT_REASON_RESOURCES;
 	}
-	if (scratch && decision.reason == BT_REASON_NONE) {
-		image = own_image(task, &scratch->image);
+	if (draft && decision.reason == BT_REASON_NONE) {
+		image = own_image(task, &draft->image);
 		if (!image)
 			decision.reason = BT_REASON_RESOURCES;
 	}
@@ -44,9 +44,9 @@ int BPF_PROG(bt_exec, struct linux_binprm *bprm)
 	} else {
 		set_entry(task, decision.reason, BPF_ANY);
 	}
-	report(&decision, scratch ? &scratch->image : NULL);
-	if (scratch)
-		give_back_scratch();
+	report(&decision, draft ? &draft->image : NULL);
+	if (draft)
+		give_back_draft();
 	return 0;
 }
 

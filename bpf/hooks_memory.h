@@ -52,6 +52,18 @@ static __always_inline bool writes_own_memory(struct file *file)
 	return !__builtin_memcmp(name, memory, sizeof(memory)) && is_own_process(file->f_inode);
 }
 
+/* The memory of a map (kernel/bpf/syscall.c, bpf_map_mmap), which is mapped shared or
+ * not at all. Who has lost trust, or inherited the descriptor, has no use of it. */
+static __always_inline bool may_map(struct file *file)
+{
+	struct object object;
+
+	if (!file || BPF_CORE_READ(file, f_inode, i_sb, s_magic) != ANON_INODE_FS_MAGIC)
+		return true;
+	object_of_file((u64)file, &object);
+	return object.kind != BT_OBJECT_MAP || may_reach(&object);
+}
+
 /*
  * Executable memory that is not a file's: what runs there was not signed.
  * Anonymous memory has no file; PROT_WRITE beside PROT_EXEC is no better. What
@@ -64,6 +76,8 @@ int BPF_PROG(bt_mmap, struct file *file, unsigned long reqprot, unsigned long pr
 	struct bt_image *image;
 	bool as_script;
 
+	if ((flags & MAP_SHARED) && !may_map((void *)argument(ctx, 0)))
+		DENY_BLOCK();
 	if (!(prot & PROT_EXEC))
 		return 0;
 	if (!argument(ctx, 0) || (prot & PROT_WRITE))
@@ -74,6 +88,8 @@ int BPF_PROG(bt_mmap, struct file *file, unsigned long reqprot, unsigned long pr
 	/* 6.12 and 6.18 delete the second test, and 7.3 wants it. */
 	if (image && file) {
 		as_script = (flags & MAP_SHARED) && launches_scripts(image);
+		if (!as_script && runs_known_file(file, image))
+			return 0;
 		if (runs_file(file, image, as_script) && as_script && !audit)
 			DENY_BLOCK();
 	}

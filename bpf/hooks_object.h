@@ -6,22 +6,6 @@
 #ifndef BPFTRUST_HOOKS_OBJECT_H
 #define BPFTRUST_HOOKS_OBJECT_H
 
-/* Somebody is about to get hold of @object. False for no. */
-static __noinline bool may_reach(const struct object *object)
-{
-	struct decision decision = { .action = BT_ACTION_OBJECT };
-	struct standing standing;
-
-	if (!armed())
-		return true;
-	standing = known_current();
-	decision.subject = object->id;
-	decision.object = object->kind;
-	decision.number = object->type;
-	decision.reason = judge_reach(&standing, object->address);
-	return !refuse(&decision, standing.image);
-}
-
 /* A descriptor is about to be made: of a new map, by id, by pin (kernel/bpf/
  * syscall.c, bpf_map_new_fd). */
 SEC("lsm/bpf_map")
@@ -140,26 +124,6 @@ int BPF_PROG(bt_repin, struct inode *old_dir, struct dentry *old_dentry, struct 
 	     struct dentry *new_dentry)
 {
 	if (!may_change_pin(argument(ctx, 1)) || !may_change_pin(argument(ctx, 3)))
-		DENY_BLOCK();
-	return 0;
-}
-
-/* The memory of a map (kernel/bpf/syscall.c, bpf_map_mmap), which is mapped shared or
- * not at all. Who has lost trust, or inherited the descriptor, has no use of it. */
-SEC("lsm/mmap_file")
-int BPF_PROG(bt_map_memory, struct file *file, unsigned long reqprot, unsigned long prot,
-	     unsigned long flags)
-{
-	struct file *mapped;
-	struct object object;
-
-	if (!(flags & MAP_SHARED))
-		return 0;
-	mapped = (void *)argument(ctx, 0);
-	if (!mapped || BPF_CORE_READ(mapped, f_inode, i_sb, s_magic) != ANON_INODE_FS_MAGIC)
-		return 0;
-	object_of_file((u64)mapped, &object);
-	if (object.kind == BT_OBJECT_MAP && !may_reach(&object))
 		DENY_BLOCK();
 	return 0;
 }

@@ -62,29 +62,29 @@ static __noinline u8 admit_library(struct bt_image *image, u64 key, struct bt_ri
 	return BT_REASON_RESOURCES;
 }
 
-/* Is @file, whose digest is in @scratch, signed as anything? Its verdict goes there. */
-static __always_inline u8 judge_mapped(struct file *file, struct scratch *scratch)
+/* Is @file, whose digest is in @draft, signed as anything? Its verdict goes there. */
+static __always_inline u8 judge_mapped(struct file *file, struct draft *draft)
 {
 	u8 reason;
 
-	if (is_refused(&scratch->image.digest))
+	if (is_refused(&draft->image.digest))
 		return BT_REASON_REVOKED;
 	reason = look_for_signature(file);
 	if (reason != BT_REASON_NONE)
 		return reason;
-	if (!scratch->image.digest.size)
+	if (!draft->image.digest.size)
 		return BT_REASON_NO_VERITY;
 	judge_file(file);
-	return scratch->verdict.reason;
+	return draft->verdict.reason;
 }
 
 /*
- * Did a key of the policy sign the file whose verdict is in @scratch, for @reason, as a
+ * Did a key of the policy sign the file whose verdict is in @draft, for @reason, as a
  * library? The answer is a reason, NONE for yes.
  */
-static __always_inline u8 judge_signer(struct scratch *scratch, struct bt_image *image, u8 reason)
+static __always_inline u8 judge_signer(struct draft *draft, struct bt_image *image, u8 reason)
 {
-	struct verdict *verdict = &scratch->verdict;
+	struct verdict *verdict = &draft->verdict;
 	u64 key;
 
 	if (reason == BT_REASON_REVOKED)
@@ -92,7 +92,7 @@ static __always_inline u8 judge_signer(struct scratch *scratch, struct bt_image 
 	if (reason != BT_REASON_NONE || verdict->kind != BT_KIND_LIBRARY)
 		return BT_REASON_UNSIGNED_LIBRARY;
 	__builtin_memcpy(&key, verdict->key, sizeof(key));
-	reason = admit_library(image, key, &scratch->image.rights);
+	reason = admit_library(image, key, &draft->image.rights);
 	if (reason != BT_REASON_NONE)
 		return reason;
 	return add_signer(image, key) ? BT_REASON_NONE : BT_REASON_RESOURCES;
@@ -104,12 +104,12 @@ struct grade {
 	u8 reason;
 };
 
-static __always_inline struct grade grade_file(struct scratch *scratch, struct bt_image *image,
+static __always_inline struct grade grade_file(struct draft *draft, struct bt_image *image,
 					       bool own, u8 reason)
 {
 	struct grade grade = { BT_LIBRARIES_SIGNED, BT_REASON_NONE };
 
-	if (!scratch->image.digest.size) {
+	if (!draft->image.digest.size) {
 		grade.libraries = BT_LIBRARIES_ANY;
 		grade.reason = BT_REASON_UNSIGNED_LIBRARY;
 		return grade;
@@ -117,7 +117,7 @@ static __always_inline struct grade grade_file(struct scratch *scratch, struct b
 	/* Its signature was judged at exec, and is by refresh(). */
 	if (own)
 		return grade;
-	grade.reason = judge_signer(scratch, image, reason);
+	grade.reason = judge_signer(draft, image, reason);
 	if (grade.reason == BT_REASON_REVOKED)
 		grade.libraries = BT_LIBRARIES_ANY;
 	else if (grade.reason != BT_REASON_NONE)
@@ -125,10 +125,10 @@ static __always_inline struct grade grade_file(struct scratch *scratch, struct b
 	return grade;
 }
 
-/* Its path, or the last part of it, where the xattr was. */
-static __always_inline const void *name_file(struct file *file, struct scratch *scratch)
+/* Its path, or the last part of it. */
+static __always_inline const void *name_file(struct file *file, struct draft *draft)
 {
-	char *name = (char *)scratch->xattr.at;
+	char *name = (char *)draft->text.at;
 
 	if (bpf_path_d_path(&file->f_path, name, BT_FILE_SIZE) < 0)
 		bpf_probe_read_kernel_str(name, BT_FILE_SIZE,
@@ -163,17 +163,61 @@ static __noinline struct bt_image *trusted_image(void)
 }
 
 /* What the launcher @image, current's, is given as script: may it be one? */
-static __always_inline u8 launches_file(struct file *file, struct scratch *scratch,
+static __always_inline u8 launches_file(struct file *file, struct draft *draft,
 					struct bt_image *image, u8 reason)
 {
 	struct decision decision = { .action = BT_ACTION_SCRIPT, .outcome = BT_OUTCOME_ALLOWED };
 
-	decision.reason = take_script(file, scratch, image, reason);
+	decision.reason = take_script(file, draft, image, reason);
 	if (decision.reason != BT_REASON_NONE)
 		decision.outcome = BT_OUTCOME_DENIED;
-	decision.file = (u64)name_file(file, scratch);
+	decision.file = (u64)name_file(file, draft);
 	report(&decision, image);
 	return decision.reason;
+}
+
+/* What is kept of a file that is signed; as struct verdict. */
+struct known {
+	u16 kind;
+	u64 key;
+	struct bt_digest digest;
+};
+
+static __always_inline bool recall_known(struct kept *kept, struct known *known)
+{
+	u64 sequence = *(volatile u64 *)&kept->sequence;
+
+	if ((sequence & 1) || !is_current(kept) || kept->verdict.reason != BT_REASON_NONE)
+		return false;
+	known->kind = kept->verdict.kind;
+	__builtin_memcpy(&known->key, kept->verdict.key, sizeof(known->key));
+	__builtin_memcpy(&known->digest, &kept->verdict.digest, sizeof(known->digest));
+	barrier();
+	return *(volatile u64 *)&kept->sequence == sequence;
+}
+
+/*
+ * Does what is kept of @file say already that its code may be @image's? Without memory
+ * to work in, and without another look at the file: content under fs-verity does not
+ * change while the inode is there. What is false here runs_file() judges.
+ */
+static __noinline bool runs_known_file(struct file *file, struct bt_image *image)
+{
+	struct kept *kept = bpf_inode_storage_get(&verdicts, file->f_inode, NULL, 0);
+	struct grade grade = { BT_LIBRARIES_SIGNED, BT_REASON_NONE };
+	struct bt_state *guard = guard_state();
+	struct bt_rights rights;
+	struct known known;
+
+	if (!kept || !guard || !recall_known(kept, &known))
+		return false;
+	if (!is_own_executable(image, &known.digest) &&
+	    (known.kind != BT_KIND_LIBRARY || is_refused(&known.digest) ||
+	     admit_library(image, known.key, &rights) != BT_REASON_NONE ||
+	     !add_signer(image, known.key)))
+		return false;
+	settle(image, &grade, generation_of(guard), NULL);
+	return true;
 }
 
 /*
@@ -185,7 +229,7 @@ static __noinline int runs_file(struct file *file, struct bt_image *image, bool 
 {
 	struct grade grade = { BT_LIBRARIES_ANY, BT_REASON_RESOURCES };
 	struct bt_state *guard = guard_state();
-	struct scratch *scratch;
+	struct draft *draft;
 	u8 reason = BT_REASON_NONE;
 	u64 generation;
 	bool own;
@@ -193,26 +237,26 @@ static __noinline int runs_file(struct file *file, struct bt_image *image, bool 
 	if (!guard)
 		return BT_REASON_RESOURCES;
 	generation = generation_of(guard);
-	scratch = take_scratch();
-	if (!scratch) {
+	draft = take_draft();
+	if (!draft) {
 		settle(image, &grade, generation, NULL);
 		return BT_REASON_RESOURCES;
 	}
-	__builtin_memset(&scratch->image.digest, 0, sizeof(scratch->image.digest));
-	measure(file, &scratch->image.digest);
-	own = !as_script && is_own_executable(image, &scratch->image.digest);
-	if (as_script || (!own && scratch->image.digest.size))
-		reason = judge_mapped(file, scratch);
+	__builtin_memset(&draft->image.digest, 0, sizeof(draft->image.digest));
+	measure(file, &draft->image.digest);
+	own = !as_script && is_own_executable(image, &draft->image.digest);
+	if (as_script || (!own && draft->image.digest.size))
+		reason = judge_mapped(file, draft);
 	if (as_script) {
-		reason = launches_file(file, scratch, image, reason);
-		give_back_scratch();
+		reason = launches_file(file, draft, image, reason);
+		give_back_draft();
 		return reason;
 	}
-	grade = grade_file(scratch, image, own, reason);
+	grade = grade_file(draft, image, own, reason);
 	generation = generation_of(guard);
 	settle(image, &grade, generation,
-	       suffices(&grade, generation) ? NULL : name_file(file, scratch));
-	give_back_scratch();
+	       suffices(&grade, generation) ? NULL : name_file(file, draft));
+	give_back_draft();
 	return BT_REASON_NONE;
 }
 

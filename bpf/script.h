@@ -58,17 +58,33 @@ static __noinline int take_launch(struct bt_image *launcher, struct bt_script *s
 	return 0;
 }
 
+/* The publisher whose key of the policy in force this is, into @name. */
+static __noinline u8 name_publisher(const u8 *key, u8 *name)
+{
+	struct scratch *scratch = take_scratch();
+	struct bt_state *guard = guard_state();
+	u8 reason = BT_REASON_UNKNOWN_KEY;
+
+	if (!scratch || !guard)
+		return BT_REASON_RESOURCES;
+	if (take_key(&scratch->key, generation_of(guard), key)) {
+		__builtin_memcpy(name, scratch->key.name, sizeof(scratch->key.name));
+		reason = BT_REASON_NONE;
+	}
+	give_back_scratch();
+	return reason;
+}
+
 /*
- * Makes @file, whose verdict and digest are in @scratch, what the launcher @image
+ * Makes @file, whose verdict and digest are in @draft, what the launcher @image
  * starts a loader on. One launcher starts one script: after a second none is known
  * to be the one that it goes on to start.
  */
-static __always_inline u8 take_script(struct file *file, struct scratch *scratch,
+static __always_inline u8 take_script(struct file *file, struct draft *draft,
 				      struct bt_image *image, u8 reason)
 {
 	struct bt_script *script = &image->script;
-	struct verdict *verdict = &scratch->verdict;
-	struct bt_state *guard = guard_state();
+	struct verdict *verdict = &draft->verdict;
 
 	if (__sync_val_compare_and_swap(&script->state, BT_SCRIPT_NONE, BT_SCRIPT_JUDGING)) {
 		__sync_lock_test_and_set(&script->state, BT_SCRIPT_SPOILT);
@@ -80,12 +96,12 @@ static __always_inline u8 take_script(struct file *file, struct scratch *scratch
 		return reason;
 	if (verdict->kind != BT_KIND_SCRIPT)
 		return BT_REASON_WRONG_KIND;
-	if (!guard || !take_key(&scratch->key, generation_of(guard), verdict->key))
-		return BT_REASON_UNKNOWN_KEY;
+	reason = name_publisher(verdict->key, script->publisher);
+	if (reason != BT_REASON_NONE)
+		return reason;
 	script->inode = (u64)file->f_inode;
-	__builtin_memcpy(&script->digest, &scratch->image.digest, sizeof(script->digest));
+	__builtin_memcpy(&script->digest, &draft->image.digest, sizeof(script->digest));
 	__builtin_memcpy(script->key, verdict->key, sizeof(script->key));
-	__builtin_memcpy(script->publisher, scratch->key.name, sizeof(script->publisher));
 	script->granted = verdict->granted;
 	__builtin_memcpy(&script->grant, &verdict->grant, sizeof(script->grant));
 	if (__sync_val_compare_and_swap(&script->state, BT_SCRIPT_JUDGING, BT_SCRIPT_LAUNCHES) !=
@@ -109,7 +125,7 @@ static __always_inline u8 take_script(struct file *file, struct scratch *scratch
  * begin_new_exec, holds exec_update_lock). Global, so that the verifier walks it once;
  * @bytes are for reading.
  */
-__noinline int fixed_words(struct der_bytes *bytes, u64 start)
+__noinline int fixed_words(struct text_bytes *bytes, u64 start)
 {
 	u32 at = 0, words = WORDS;
 	u8 *line;
@@ -131,14 +147,14 @@ __noinline int fixed_words(struct der_bytes *bytes, u64 start)
 }
 
 /*
- * May a launcher start @bprm so on the script in @scratch? Descriptor 0 is that very
+ * May a launcher start @bprm so on the script in @draft? Descriptor 0 is that very
  * file, and its words are those that the script's grant allows.
  */
-static __always_inline u8 judge_start(struct linux_binprm *bprm, struct scratch *scratch)
+static __always_inline u8 judge_start(struct linux_binprm *bprm, struct draft *draft)
 {
-	const struct bt_script *script = &scratch->script;
+	const struct bt_script *script = &draft->script;
 	struct file *input = file_of_current(0);
-	int words = fixed_words(&scratch->xattr, bprm->p);
+	int words = fixed_words(&draft->text, bprm->p);
 
 	if (!input || (u64)BPF_CORE_READ(input, f_inode) != script->inode)
 		return BT_REASON_UNSIGNED_SCRIPT;

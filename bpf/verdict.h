@@ -24,6 +24,7 @@ struct verdict {
 	u32 reserved;
 	u8 key[8];
 	struct bt_grant grant;
+	struct bt_digest digest; /* of the file, where reason is NONE */
 };
 
 /*
@@ -49,8 +50,8 @@ struct kept {
 #define STATEMENT_SIZE (sizeof(struct bt_statement) + sizeof(struct bt_grant))
 
 /*
- * Memory to work in. Per task: a sleepable program is preempted, so neither
- * per-CPU nor global memory is its own. At most 8,120 bytes on 7.3 (kernel/
+ * Memory to judge a signature in. Per task: a sleepable program is preempted, so
+ * neither per-CPU nor global memory is its own. At most 8,120 bytes on 7.3 (kernel/
  * bpf/bpf_local_storage.c, bpf_selem_alloc), and never certain to be had.
  */
 struct scratch {
@@ -58,9 +59,22 @@ struct scratch {
 	struct der_bytes xattr;
 	u8 message[BT_FORMATTED_DIGEST_MAX + STATEMENT_SIZE];
 	struct bt_key key;
+};
+
+/* Bytes of a command line, or a path. */
+struct text_bytes {
+	u8 at[BT_FILE_SIZE];
+};
+
+/*
+ * What is to become of an exec or of a file that is mapped; also per task. Most have a
+ * verdict that is kept, and need no more than this: the kernel clears what it gives.
+ */
+struct draft {
 	struct verdict verdict;
-	struct bt_image image;	 /* what is to become of it */
+	struct bt_image image;
 	struct bt_script script; /* that a launcher starts it on */
+	struct text_bytes text;
 };
 
 _Static_assert(sizeof(struct scratch) <= 8120, "scratch fits task storage");
@@ -79,11 +93,24 @@ struct {
 	__type(value, struct scratch);
 } scratches SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct draft);
+} drafts SEC(".maps");
+
 TAKES_MEMORY(scratch, scratches)
+TAKES_MEMORY(draft, drafts)
 
 static __always_inline void give_back_scratch(void)
 {
 	bpf_task_storage_delete(&scratches, bpf_get_current_task_btf());
+}
+
+static __always_inline void give_back_draft(void)
+{
+	bpf_task_storage_delete(&drafts, bpf_get_current_task_btf());
 }
 
 static __always_inline bool is_current(struct kept *kept)
@@ -324,6 +351,7 @@ static __always_inline u8 judge(struct file *file, struct scratch *scratch, u32 
 	formatted = format_digest(file, scratch);
 	if (formatted < 0)
 		return -formatted;
+	__builtin_memcpy(&verdict->digest, scratch->message + sizeof(u64), sizeof(verdict->digest));
 	if (!pkcs7_shape(&scratch->xattr, sizeof(*envelope) + statement_size, size))
 		return BT_REASON_BAD_SIGNATURE;
 	__builtin_memcpy(verdict->key, envelope->key, sizeof(verdict->key));
@@ -387,9 +415,9 @@ static __always_inline bool may_keep(u8 reason)
  * A function of its own, as each that has a dynptr: its stack slots can't be
  * used for anything else in the same frame.
  */
-static __noinline int judge_anew(struct file *file, struct scratch *scratch, u64 generation)
+static __noinline int judge_anew(struct file *file, struct scratch *scratch, u64 generation,
+				 struct verdict *verdict)
 {
-	struct verdict *verdict = &scratch->verdict;
 	struct bpf_dynptr into;
 	int size;
 
@@ -421,6 +449,7 @@ static __always_inline u8 look_for_signature(struct file *file)
 struct judging {
 	struct file *file;
 	struct scratch *scratch;
+	struct draft *draft;
 	struct bt_state *guard;
 	struct kept *kept;
 	u64 generation; /* of the policy that it holds for */
@@ -434,40 +463,41 @@ static int judge_once(u64 index, struct judging *judging)
 
 	judging->generation = generation_of(judging->guard);
 	judging->changes = kept ? *(volatile u32 *)&kept->changes : 0;
-	judge_anew(judging->file, judging->scratch, judging->generation);
+	judge_anew(judging->file, judging->scratch, judging->generation, &judging->draft->verdict);
 	/* The keys of a policy go when another takes effect. */
 	judging->overtaken = generation_of(judging->guard) != judging->generation;
 	return !judging->overtaken;
 }
 
 /*
- * What @file's signature makes of it, into current's scratch memory, which is there.
- * Global, so that the verifier walks it once; a dynptr takes memory of maps alone, so
- * the memory is no argument.
+ * What @file's signature makes of it, into current's draft, which is there. Global, so
+ * that the verifier walks it once; a dynptr takes memory of maps alone, so what it works
+ * with is no argument.
  */
 __noinline int judge_file(struct file *file __arg_trusted)
 {
-	struct scratch *scratch =
-		bpf_task_storage_get(&scratches, bpf_get_current_task_btf(), NULL, 0);
-	struct judging judging = { .file = file, .scratch = scratch, .guard = guard_state() };
+	struct draft *draft = bpf_task_storage_get(&drafts, bpf_get_current_task_btf(), NULL, 0);
+	struct judging judging = { .file = file, .draft = draft, .guard = guard_state() };
 	struct inode *inode = file->f_inode;
 	struct kept *kept;
 
-	if (!scratch)
+	if (!draft)
 		return 0;
 	/* Before the xattr is read, or a change in between would go uncounted. */
 	kept = bpf_inode_storage_get(&verdicts, inode, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
-	if (kept && recall(kept, &scratch->verdict))
+	if (kept && recall(kept, &draft->verdict))
 		return 0;
-	scratch->verdict.reason = BT_REASON_RESOURCES;
-	if (!judging.guard)
+	draft->verdict.reason = BT_REASON_RESOURCES;
+	judging.scratch = take_scratch();
+	if (!judging.guard || !judging.scratch)
 		return 0;
 	judging.kept = kept;
 	bpf_loop(JUDGE_TRIES, judge_once, &judging, 0);
 	if (judging.overtaken)
-		scratch->verdict.reason = BT_REASON_RESOURCES;
-	else if (kept && may_keep(scratch->verdict.reason))
-		keep(kept, &scratch->verdict, judging.generation, judging.changes);
+		draft->verdict.reason = BT_REASON_RESOURCES;
+	else if (kept && may_keep(draft->verdict.reason))
+		keep(kept, &draft->verdict, judging.generation, judging.changes);
+	give_back_scratch();
 	return 0;
 }
 

@@ -23,7 +23,7 @@ pub(crate) const GATE: &str = "bt_bpf";
 
 /// The programs that are hooks, in the order in which they are attached: the
 /// gate last, when all that it asks is kept.
-pub(crate) const HOOKS: [&str; 33] = [
+pub(crate) const HOOKS: [&str; 32] = [
     "bt_fork",
     "bt_exit",
     "bt_setxattr",
@@ -51,7 +51,6 @@ pub(crate) const HOOKS: [&str; 33] = [
     "bt_unpin",
     "bt_hardlink",
     "bt_repin",
-    "bt_map_memory",
     "bt_prctl",
     "bt_exec",
     "bt_run",

@@ -117,9 +117,9 @@ pub const RULES: &[Rule] = &[
     ),
     (
         "a map's memory is everybody's",
-        "hooks_object.h",
-        "\tif (object.kind == BT_OBJECT_MAP && !may_reach(&object))",
-        "\tif (0)",
+        "hooks_memory.h",
+        "\treturn object.kind != BT_OBJECT_MAP || may_reach(&object);",
+        "\treturn true;",
         "owner::who_inherits_one_without_trust_has_no_use_of_it",
     ),
     (

@@ -287,8 +287,8 @@ pub const RULES: &[Rule] = &[
     (
         "an exec without memory has another reason",
         "hooks_exec.h",
-        "judge_exec(bprm, scratch) : BT_REASON_RESOURCES;",
-        "judge_exec(bprm, scratch) : BT_REASON_NO_SIGNATURE;",
+        "judge_exec(bprm, draft) : BT_REASON_RESOURCES;",
+        "judge_exec(bprm, draft) : BT_REASON_NO_SIGNATURE;",
         "starved::an_exec_without_memory_gives_no_trust",
     ),
     (

@@ -338,7 +338,14 @@ fn a_refused_library_costs_trust(guest: &mut Guest) -> Result<()> {
         expect_loss(guest, &program, &open, "revoked", name(&library)?)?;
         expect_kept(guest, &program, "")?;
     }
-    Ok(())
+    // Nor does one whose verdict is kept under that policy, from its own exec.
+    let library = policy::own_probe(guest, "executed")?;
+    sign_as(guest, ACME, &library, &["--kind", "library"])?;
+    let refused = format!("[refused]\ndigests = [{:?}]\n", digest(guest, &library)?);
+    under(guest, "signed", &refused)?;
+    probe(&library, &words("say executed"))?.success()?;
+    let map = format!("file-code {}", library.display());
+    expect_loss(guest, &program, &map, "revoked", name(&library)?)
 }
 
 fn the_own_executable_is_no_library_of_another(guest: &mut Guest) -> Result<()> {
