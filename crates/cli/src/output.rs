@@ -56,6 +56,16 @@ fn diagnose(line: &str) {
     let _ = writeln!(io::stderr().lock(), "{line}");
 }
 
+/// "1 loader", "2 loaders", "2 processes".
+pub fn counted(count: usize, noun: &str) -> String {
+    let end = match (count, noun.ends_with('s')) {
+        (1, _) => "",
+        (_, true) => "es",
+        (_, false) => "s",
+    };
+    format!("{count} {noun}{end}")
+}
+
 /// Prints one result as one line of JSON.
 pub fn print_json(value: &impl serde::Serialize) {
     let mut line = serde_json::to_string(value).expect("a result is always valid JSON");

@@ -23,7 +23,7 @@ use crate::input::open_regular;
 use crate::output::escaped;
 
 pub use line::{FORM, Line, Lost};
-pub use loader::Loader;
+pub use loader::{Loader, is_enforces_own};
 pub use now::{Found, Now};
 pub use outlook::{Outlook, Prospect};
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use bpftrust_guard::Vocabulary;
+use bpftrust_guard::{Vocabulary, describe};
 use bpftrust_signature::{Grant, Requirements, Rights};
 use serde_json::{Map, Value, json};
 
@@ -27,6 +27,19 @@ pub fn require(requirements: Requirements) -> Vec<&'static str> {
 /// When a grant ends, or null.
 pub fn end_as_json(grant: &Grant) -> Option<String> {
     (grant.not_after != 0).then(|| moment(grant.not_after))
+}
+
+/// What `describe` says, without kinds of which there is nothing.
+pub fn short(rights: &Rights) -> String {
+    let kinds = Vocabulary::ALL.into_iter();
+    let kinds = kinds.filter(|kind| !kind.numbers(rights).is_empty());
+    let lists: Vec<_> = kinds
+        .map(|kind| format!("{} {}", kind.label(), kind.list(rights)))
+        .collect();
+    if lists.is_empty() {
+        return describe(rights);
+    }
+    lists.join("; ")
 }
 
 /// A list for each kind of right: names, and numbers where there is none. It is

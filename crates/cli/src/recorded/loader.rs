@@ -196,10 +196,14 @@ const TOKEN_CREATE: &str = "token-create";
 /// Commands that take the ability `inspect`, also for what is one's own.
 const GETS_BY_ID: [&str; 2] = ["link-get-fd-by-id", "btf-get-fd-by-id"];
 
+/// Is it what `enforce` asks the kernel, to see that it is refused?
+pub fn is_enforces_own(executable: &[u8], command: Option<&str>) -> bool {
+    executable.ends_with(b"/bpftrust") && command == Some("prog-get-next-id")
+}
+
 /// Not those who reach for others, for a seal or for bpftrust itself.
 fn is_of_a_loader(line: &Line) -> bool {
-    let is_own = line.executable.ends_with("/bpftrust")
-        && line.command.as_deref() == Some("prog-get-next-id");
+    let is_own = is_enforces_own(line.executable.as_bytes(), line.command.as_deref());
     let acts = matches!(
         line.action.as_str(),
         "exec" | "bpf" | "taint" | "attach" | "object"

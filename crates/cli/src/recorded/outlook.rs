@@ -1,5 +1,6 @@
 //! What a policy would make of what was recorded, with the files as they are now.
 
+use std::fmt;
 use std::path::Path;
 
 use anyhow::Context;
@@ -9,6 +10,7 @@ use bpftrust_signature::{FileSignature, Kind, Name, Rights, Statement, verify};
 use super::{Found, Loader, Now};
 use crate::linker;
 use crate::output::escaped;
+use crate::rights::short;
 use crate::target::Target;
 use crate::verbs::explain::{Answer, Judge, Verdict};
 
@@ -40,6 +42,30 @@ impl Outlook {
             Self::Works { .. } => "works",
             Self::Refused { .. } => "refused",
             Self::Unknown(_) => "unknown",
+        }
+    }
+}
+
+/// In words, without the loader's name.
+impl fmt::Display for Outlook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Works { signed } => write!(f, "works: {signed}"),
+            Self::Unknown(why) => write!(f, "can't be told: {why}"),
+            Self::Refused {
+                reason,
+                detail,
+                missing,
+            } => {
+                write!(f, "would be refused: {reason}")?;
+                if let Some(detail) = detail {
+                    write!(f, ", {detail}")?;
+                }
+                if *missing != Rights::NONE {
+                    write!(f, ", it lacks {}", short(missing))?;
+                }
+                Ok(())
+            }
         }
     }
 }

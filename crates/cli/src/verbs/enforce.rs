@@ -12,7 +12,7 @@ use crate::advice::advised;
 use crate::anchor;
 use crate::cli::EnforceArgs;
 use crate::guard_advice::{explain, load_policy};
-use crate::output::{Outcome, escape_bytes, escaped, print, warn};
+use crate::output::{Outcome, counted, escape_bytes, escaped, print, warn};
 use crate::verbs::check::has_verity;
 
 pub fn run(args: &EnforceArgs) -> anyhow::Result<Outcome> {
@@ -44,13 +44,10 @@ pub fn run(args: &EnforceArgs) -> anyhow::Result<Outcome> {
         None
     };
 
-    let keys = policy.signers().count();
+    let keys = counted(policy.signers().count(), "key");
     let mut text = match mode {
-        Mode::Enforce => format!("enforcing: {keys} key{} may sign\n", plural(keys)),
-        Mode::Audit => format!(
-            "auditing, nothing is refused: {keys} key{} may sign\n",
-            plural(keys)
-        ),
+        Mode::Enforce => format!("enforcing: {keys} may sign\n"),
+        Mode::Audit => format!("auditing, nothing is refused: {keys} may sign\n"),
     };
     match facts.users {
         Ok(users) => text.push_str(&before(&users.processes, &adopted)),
@@ -93,10 +90,6 @@ fn require(facts: &Facts) -> anyhow::Result<()> {
         ),
         "type 'bpftrust check' to see what each of them is needed for",
     ))
-}
-
-fn plural(count: usize) -> &'static str {
-    if count == 1 { "" } else { "s" }
 }
 
 /// The processes of the names that --adopt gave. A name that fits nothing is

@@ -19,7 +19,7 @@ use crate::cli::{
 };
 use crate::guard_advice::{advise_policy, explain, load_compiled, load_policy};
 use crate::input::read_regular;
-use crate::output::{self, Outcome, escape_bytes, escaped, print, print_json};
+use crate::output::{self, Outcome, counted, escape_bytes, escaped, print, print_json};
 use crate::replace::replace;
 use crate::rights::{require, rights_as_json, rights_lines};
 use crate::signer::read_signer;
@@ -301,8 +301,4 @@ fn subject(signer: &Signer) -> String {
     Certificate::parse(&signer.certificate)
         .map(|certificate| escape_bytes(certificate.subject().as_bytes()))
         .unwrap_or_default()
-}
-
-fn counted(count: usize, noun: &str) -> String {
-    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }

@@ -14,9 +14,9 @@ use bpftrust_signature::{Grant, Name, Rights};
 use crate::advice::{advised, quoted};
 use crate::cli::ProposeArgs;
 use crate::input::{read_certificate, read_regular};
-use crate::output::{self, Outcome, escaped, print};
+use crate::output::{self, Outcome, counted, escaped, print};
 use crate::recorded::{Found, Loader, Now, Recording};
-use crate::verbs::replay::{loaders, short};
+use crate::rights::short;
 
 pub fn run(args: &ProposeArgs) -> anyhow::Result<Outcome> {
     require_free(&args.out)?;
@@ -25,7 +25,7 @@ pub fn run(args: &ProposeArgs) -> anyhow::Result<Outcome> {
     read_certificate(&args.certificate, false)?;
     let recording = Recording::load(args.source.events.as_deref())?;
     let proposal = Proposal::new(Found::all(recording.loaders()), recording.lost);
-    let mut outcome = proposal.tell_problems();
+    let outcome = proposal.tell_problems();
     if proposal.loaders.is_empty() {
         print("nothing to propose: no loader lacked anything that can be granted\n");
         return Ok(outcome);
@@ -54,13 +54,9 @@ pub fn run(args: &ProposeArgs) -> anyhow::Result<Outcome> {
     print(&format!(
         "{out}/sign.sh: signs {}\n{out}/policy.toml: trusts them, and nothing beyond\n\
          read these, then type: sh {out}/sign.sh && bpftrust replay --policy {out}/policy.toml\n",
-        loaders(proposal.loaders.len()),
+        counted(proposal.loaders.len(), "loader"),
         out = quoted(&args.out)
     ));
-    if proposal.left_out.is_empty() && recording.lost == 0 {
-        return Ok(outcome);
-    }
-    outcome = outcome.max(Outcome::No);
     Ok(outcome)
 }
 

@@ -3,15 +3,14 @@
 use std::fs;
 use std::path::Path;
 
-use bpftrust_guard::{Vocabulary, describe};
 use bpftrust_signature::Rights;
 use serde_json::{Value, json};
 
 use crate::cli::ReplayArgs;
 use crate::guard_advice::load_policy;
-use crate::output::{Outcome, print, print_json};
+use crate::output::{Outcome, counted, print, print_json};
 use crate::recorded::{Found, Outlook, Prospect, Recording};
-use crate::rights::rights_as_json;
+use crate::rights::{rights_as_json, short};
 
 pub fn run(args: &ReplayArgs) -> anyhow::Result<Outcome> {
     let recording = Recording::load(args.source.events.as_deref())?;
@@ -41,7 +40,7 @@ pub fn run(args: &ReplayArgs) -> anyhow::Result<Outcome> {
         print(&format!(
             "{}: {refused} would be refused, {unknown} could not be told, of {}\n",
             if refused + unknown == 0 { "yes" } else { "no" },
-            loaders(all.len())
+            counted(all.len(), "loader")
         ));
         if recording.lost > 0 {
             print(&format!(
@@ -57,51 +56,8 @@ pub fn run(args: &ReplayArgs) -> anyhow::Result<Outcome> {
     })
 }
 
-/// "1 loader", "2 loaders".
-pub fn loaders(count: usize) -> String {
-    match count {
-        1 => "1 loader".into(),
-        _ => format!("{count} loaders"),
-    }
-}
-
-/// What `describe` says, without kinds of which there is nothing.
-pub fn short(rights: &Rights) -> String {
-    let kinds = Vocabulary::ALL.into_iter();
-    let kinds = kinds.filter(|kind| !kind.numbers(rights).is_empty());
-    let lists: Vec<_> = kinds
-        .map(|kind| format!("{} {}", kind.label(), kind.list(rights)))
-        .collect();
-    if lists.is_empty() {
-        return describe(rights);
-    }
-    lists.join("; ")
-}
-
-/// What becomes of it, in words without its name.
-pub fn outlook_text(outlook: &Outlook) -> String {
-    match outlook {
-        Outlook::Works { signed } => format!("works: {signed}"),
-        Outlook::Unknown(why) => format!("can't be told: {why}"),
-        Outlook::Refused {
-            reason,
-            detail,
-            missing,
-        } => {
-            let mut text = format!("would be refused: {reason}");
-            if let Some(detail) = detail {
-                text.push_str(&format!(", {detail}"));
-            }
-            if *missing != Rights::NONE {
-                text.push_str(&format!(", it lacks {}", short(missing)));
-            }
-            text
-        }
-    }
-}
-
 fn text(outlook: &Outlook, found: &Found) -> String {
-    let mut text = format!("{}: {}\n", found.loader.executable, outlook_text(outlook));
+    let mut text = format!("{}: {}\n", found.loader.executable, outlook);
     if found.loader.tried != Rights::NONE {
         text.push_str(&format!(
             "  it also tries {}, is refused, and goes on\n",

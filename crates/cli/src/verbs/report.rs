@@ -13,10 +13,10 @@ use bpftrust_signature::Rights;
 use crate::cli::ReportArgs;
 use crate::guard_advice::load_policy;
 use crate::input::require_regular;
-use crate::output::{Outcome, escape_bytes, escaped, print};
+use crate::output::{Outcome, counted, escape_bytes, escaped, print};
 use crate::recorded::{Found, Outlook, Prospect, Recording};
 use crate::replace::replace;
-use crate::verbs::replay::{loaders, outlook_text, short};
+use crate::rights::short;
 
 pub fn run(args: &ReportArgs) -> anyhow::Result<Outcome> {
     if let Some(out) = &args.out
@@ -93,7 +93,7 @@ impl Report {
     fn summary(&self) -> String {
         format!(
             "{} here: {} would work, {} would be refused, {} can't be told",
-            loaders(self.rows.len()),
+            counted(self.rows.len(), "loader"),
             self.count("works"),
             self.count("refused"),
             self.count("unknown")
@@ -102,10 +102,7 @@ impl Report {
 
     /// What the events are, in a sentence.
     fn basis(&self) -> String {
-        let events = match self.events {
-            1 => "1 event".to_owned(),
-            count => format!("{count} events"),
-        };
+        let events = counted(self.events, "event");
         match &self.span {
             Some((first, last)) => format!("{events}, from {first} to {last}"),
             None => events,
@@ -130,7 +127,7 @@ impl Report {
             text.push_str(&format!(
                 "\n{}\n  {}\n  for: {}\n",
                 row.found.loader.executable,
-                outlook_text(&row.outlook),
+                row.outlook,
                 row.purpose()
             ));
             for (label, value) in row.facts() {

@@ -9,8 +9,8 @@ use bpftrust_signature::{Name, Rights};
 
 use super::{Proposal, Proposed, remarks};
 use crate::advice::quoted;
-use crate::rights::{end_as_json, require};
-use crate::verbs::replay::{loaders, short};
+use crate::output::counted;
+use crate::rights::{end_as_json, require, short};
 
 const TO_STRING: &str = "writing to a string can't fail";
 
@@ -63,8 +63,8 @@ fn grant(proposed: &Proposed, lost: u64) -> String {
         "seen from {} to {}: {}, {}{}",
         loader.first,
         loader.last,
-        count(loader.processes.len(), "process", "processes"),
-        count(loader.users.len(), "user", "users"),
+        counted(loader.processes.len(), "process"),
+        counted(loader.users.len(), "user"),
         match &loader.cgroups {
             cgroups if cgroups.is_empty() => String::new(),
             cgroups => format!(", in {}", joined(cgroups)),
@@ -125,7 +125,7 @@ fn script(proposal: &Proposal, key: &Path, certificate: &str) -> String {
          \techo \"$1 is not what was proposed: type 'bpftrust propose' again\" >&2\n\
          \texit 1\n\
          }}\n\n",
-        loaders(proposal.loaders.len())
+        counted(proposal.loaders.len(), "loader")
     );
     for Proposed { now, .. } in &proposal.loaders {
         writeln!(text, "require {} {}", quoted(&now.path), now.digest).expect(TO_STRING);
@@ -173,11 +173,6 @@ fn policy(proposal: &Proposal, publisher: &Name) -> String {
     )
     .expect(TO_STRING);
     text
-}
-
-fn count(count: usize, one: &str, many: &str) -> String {
-    let what = if count == 1 { one } else { many };
-    format!("{count} {what}")
 }
 
 fn joined(texts: &BTreeSet<String>) -> String {

@@ -4,7 +4,6 @@ use maud::{DOCTYPE, PreEscaped, html};
 
 use super::{Report, Row};
 use crate::recorded::Outlook;
-use crate::verbs::replay::outlook_text;
 
 impl Report {
     /// The page. All that is not written here is escaped by `html!`.
@@ -61,7 +60,7 @@ impl Row {
         html! {
             section.loader.(self.outlook.word()) {
                 h2 { code { (self.found.loader.executable) } span.verdict { (verdict) } }
-                p { (outlook_text(&self.outlook)) }
+                p { (self.outlook) }
                 dl {
                     dt { "for" } dd { (self.purpose()) }
                     @for (label, value) in self.facts() {

@@ -6,7 +6,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bpftrust_guard::{Event, History, Item, Mode, Status};
 
 use crate::guard_advice::explain;
-use crate::output::escape_bytes;
+use crate::output::{counted, escape_bytes};
+use crate::recorded::is_enforces_own;
 use crate::rights::moment;
 
 /// How far back refusals are counted one by one.
@@ -72,7 +73,7 @@ impl LastHour {
 /// Not what `enforce` asks to see that it is refused, nor a token that libbpf tries.
 fn is_of_note(event: &Event) -> bool {
     let command = event.command.as_deref();
-    let is_own = event.executable.ends_with(b"/bpftrust") && command == Some("prog-get-next-id");
+    let is_own = is_enforces_own(&event.executable, command);
     let is_tried = event.key.is_some() && command == Some("token-create");
     !event.executable.is_empty() && !is_own && !is_tried
 }
@@ -154,8 +155,8 @@ pub(super) fn attention(status: &Status, last: &LastHour, now: SystemTime) -> Ve
         };
         say(
             format!(
-                "in the last hour {count} executable{} {what}: {}{more}",
-                if count == 1 { "" } else { "s" },
+                "in the last hour {} {what}: {}{more}",
+                counted(count, "executable"),
                 names.join(" ")
             ),
             help,
