@@ -176,26 +176,6 @@ static __always_inline u8 launches_file(struct file *file, struct draft *draft,
 	return decision.reason;
 }
 
-/* What is kept of a file that is signed; as struct verdict. */
-struct known {
-	u16 kind;
-	u64 key;
-	struct bt_digest digest;
-};
-
-static __always_inline bool recall_known(struct kept *kept, struct known *known)
-{
-	u64 sequence = *(volatile u64 *)&kept->sequence;
-
-	if ((sequence & 1) || !is_current(kept) || kept->verdict.reason != BT_REASON_NONE)
-		return false;
-	known->kind = kept->verdict.kind;
-	__builtin_memcpy(&known->key, kept->verdict.key, sizeof(known->key));
-	__builtin_memcpy(&known->digest, &kept->verdict.digest, sizeof(known->digest));
-	barrier();
-	return *(volatile u64 *)&kept->sequence == sequence;
-}
-
 /*
  * Does what is kept of @file say already that its code may be @image's? Without memory
  * to work in, and without another look at the file: content under fs-verity does not
@@ -207,14 +187,15 @@ static __noinline bool runs_known_file(struct file *file, struct bt_image *image
 	struct grade grade = { BT_LIBRARIES_SIGNED, BT_REASON_NONE };
 	struct bt_state *guard = guard_state();
 	struct bt_rights rights;
-	struct known known;
+	struct verdict known;
+	u64 key;
 
-	if (!kept || !guard || !recall_known(kept, &known))
+	if (!kept || !guard || !recall(kept, &known) || known.reason != BT_REASON_NONE)
 		return false;
+	__builtin_memcpy(&key, known.key, sizeof(key));
 	if (!is_own_executable(image, &known.digest) &&
 	    (known.kind != BT_KIND_LIBRARY || is_refused(&known.digest) ||
-	     admit_library(image, known.key, &rights) != BT_REASON_NONE ||
-	     !add_signer(image, known.key)))
+	     admit_library(image, key, &rights) != BT_REASON_NONE || !add_signer(image, key)))
 		return false;
 	settle(image, &grade, generation_of(guard), NULL);
 	return true;
