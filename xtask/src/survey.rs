@@ -2,10 +2,9 @@
 //! found, and write a document of it.
 
 use crate::{setup, vm, workspace};
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use bpftrust_vm::initramfs::Extra;
 use bpftrust_vm::kernels::{KERNELS, Kernel};
-use bpftrust_vm::machine::Event;
 use bpftrust_vm::prepare::prepare;
 use bpftrust_vm::suite;
 use bpftrust_vm::system::BPFTRACE;
@@ -53,7 +52,7 @@ impl Survey {
         }
         let mut found = Vec::new();
         for kernel in KERNELS {
-            if let Some(value) = read(&self.kept(kernel)?)? {
+            if let Some(value) = workspace::kept(&self.kept(kernel)?)? {
                 found.push((kernel.series, value));
             }
         }
@@ -82,7 +81,6 @@ impl Survey {
         let chosen = vm::chosen(&options)?;
         for kernel in chosen.into_iter().filter(|kernel| kernel.supported) {
             let path = self.kept(kernel)?;
-            fs::create_dir_all(path.parent().context("a file in a directory")?)?;
             self.examine_on(&arguments.filters, &payload, kernel, &path)?;
         }
         Ok(())
@@ -101,50 +99,21 @@ impl Survey {
         let mut command = vec![suite::HARNESS.to_owned(), self.command.to_owned()];
         command.extend(filters.iter().cloned());
         let run = payload.run(&boot, &BPFTRACE, command, vm::TIMEOUT)?;
-        let mut said = Vec::new();
         let mut found = Value::Null;
         let before = if filters.is_empty() {
             None
         } else {
-            read(path)?
+            workspace::kept(path)?
         };
         let mut kept = Ok(());
-        let ended = run.run(|event| {
-            let Event::Output(bytes) = event else { return };
-            said.extend(bytes);
-            while let Some(length) = said.iter().position(|byte| *byte == b'\n') {
-                let line: Vec<u8> = said.drain(..=length).collect();
-                let line = String::from_utf8_lossy(&line);
-                println!("{:>5}  {}", kernel.series, (self.progress)(line.trim_end()));
-                if kept.is_ok() {
-                    kept = keep(&mut found, before.as_ref(), &line, path);
-                }
+        vm::lines(&format!("Linux {}", kernel.series), run, |line| {
+            println!("{:>5}  {}", kernel.series, (self.progress)(line));
+            if kept.is_ok() {
+                kept = keep(&mut found, before.as_ref(), line, path);
             }
         })?;
-        kept?;
-        if let Some(trouble) = ended.trouble {
-            bail!("Linux {}: {trouble}", kernel.series);
-        }
-        ensure!(
-            ended.status == Some(0),
-            "Linux {}: the guest failed: {}",
-            kernel.series,
-            String::from_utf8_lossy(&said)
-        );
-        Ok(())
+        kept
     }
-}
-
-/// What was kept, if anything.
-fn read(path: &Path) -> Result<Option<Value>> {
-    if !path.exists() {
-        return Ok(None);
-    }
-    let text =
-        fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    serde_json::from_str(&text)
-        .map(Some)
-        .with_context(|| format!("{} is not what this wrote", path.display()))
 }
 
 /// Adds a line to what was found, and writes it. The first is about the machine; what
@@ -160,6 +129,5 @@ fn keep(found: &mut Value, before: Option<&Value>, line: &str, path: &Path) -> R
             None => rows.push(value),
         }
     }
-    fs::write(path, format!("{found:#}\n"))
-        .with_context(|| format!("cannot write {}", path.display()))
+    workspace::keep(path, found)
 }

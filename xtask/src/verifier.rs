@@ -2,9 +2,8 @@
 //! kernel; `docs/verifier.md` is written by it.
 
 use crate::{setup, vm, workspace};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use bpftrust_vm::kernels::{KERNELS, Kernel};
-use bpftrust_vm::machine::Event;
 use bpftrust_vm::prepare::prepare;
 use bpftrust_vm::system::BARE;
 use bpftrust_vm::verifier::{self, Table, Works};
@@ -35,17 +34,11 @@ fn measure(payload: &vm::Payload, kernel: &'static Kernel) -> Result<Works> {
     let boot = prepare(kernel, &BARE, false)?;
     let command = ["/usr/bin/bpftrust-drift", "verifier"].map(str::to_owned);
     let run = payload.run(&boot, &BARE, command.to_vec(), vm::TIMEOUT)?;
-    let mut said = Vec::new();
-    let ended = run.run(|event| {
-        if let Event::Output(bytes) = event {
-            said.extend(bytes);
-        }
+    let name = format!("Linux {}", kernel.series);
+    let mut said = String::new();
+    vm::lines(&name, run, |line| {
+        said += line;
+        said.push('\n');
     })?;
-    let said = String::from_utf8_lossy(&said);
-    ensure!(
-        ended.trouble.is_none() && ended.status == Some(0),
-        "Linux {}: the guest failed: {said}",
-        kernel.series
-    );
-    verifier::measured(&said).with_context(|| format!("Linux {}", kernel.series))
+    verifier::measured(&said).context(name)
 }

@@ -1,7 +1,7 @@
 //! `cargo xtask vm`: the guest tests, or one command, in guests.
 
 use crate::{setup, workspace};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use bpftrust_vm::disk::Boot;
 use bpftrust_vm::initramfs::Extra;
 use bpftrust_vm::kernels::{self, KERNELS, Kernel};
@@ -311,6 +311,29 @@ impl Payload {
             extras,
         })
     }
+}
+
+/// Runs a command in a guest of that name to its end, which must be a good one, and
+/// hands on each line that it prints.
+pub fn lines(name: &str, run: Run<'_>, mut each: impl FnMut(&str)) -> Result<()> {
+    let mut said = Vec::new();
+    let ended = run.run(|event| {
+        let Event::Output(bytes) = event else { return };
+        said.extend(bytes);
+        while let Some(length) = said.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = said.drain(..=length).collect();
+            each(String::from_utf8_lossy(&line).trim_end());
+        }
+    })?;
+    if let Some(trouble) = ended.trouble {
+        bail!("{name}: {trouble}");
+    }
+    ensure!(
+        ended.status == Some(0),
+        "{name}: the guest failed: {}",
+        String::from_utf8_lossy(&said)
+    );
+    Ok(())
 }
 
 /// A program of ours, in a directory of them, for the guest's `/usr/bin`.

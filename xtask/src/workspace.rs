@@ -1,6 +1,8 @@
 //! Where things are, and running cargo on them.
 
 use anyhow::{Context, Result, bail};
+use serde_json::Value;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -49,4 +51,23 @@ pub fn target() -> Result<PathBuf> {
         .nth(2)
         .map(Path::to_owned)
         .with_context(|| format!("{} is not in a target directory", me.display()))
+}
+
+/// What a chore kept in a file, if anything.
+pub fn kept(path: &Path) -> Result<Option<Value>> {
+    if !path.exists() {
+        return Ok(None);
+    }
+    let text =
+        fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    serde_json::from_str(&text)
+        .map(Some)
+        .with_context(|| format!("{} is not what this wrote", path.display()))
+}
+
+/// Keeps it, in a directory that may be yet to be made.
+pub fn keep(path: &Path, value: &Value) -> Result<()> {
+    let writing = || format!("cannot write {}", path.display());
+    fs::create_dir_all(path.parent().context("a file in a directory")?).with_context(writing)?;
+    fs::write(path, format!("{value:#}\n")).with_context(writing)
 }

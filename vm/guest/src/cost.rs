@@ -4,7 +4,7 @@
 
 mod code;
 
-use crate::fixture::{ACME, CONFIGURATION, Key};
+use crate::fixture::{ACME, CONFIGURATION, Key, sign_as};
 use crate::grant::Grant;
 use crate::guest::{Guest, text};
 use crate::process::Program;
@@ -112,18 +112,8 @@ fn prepare(guest: &Guest) -> Result<()> {
         fs::copy(from, &to).with_context(|| format!("cannot copy {}", from.display()))?;
         let name = to.file_name().context("a file")?.to_string_lossy();
         let grant = guest.write("grant.toml", Grant::ALL.of(&name, 1))?;
-        let (private, certificate) = (KEY.private(), KEY.certificate());
-        let keys = ["--key", &private, "--certificate", &certificate];
-        let words = [
-            "bpftrust",
-            "sign",
-            "--with-libraries",
-            "--grant",
-            text(&grant)?,
-        ];
-        guest
-            .run(&[&words[..], &keys, &[text(&to)?]].concat())?
-            .success()?;
+        let options = ["--with-libraries", "--grant", text(&grant)?];
+        sign_as(guest, KEY, &to, &options)?;
     }
     Ok(())
 }
@@ -156,13 +146,16 @@ fn bench(row: &Row, loops: &str, share: &str) -> Result<String> {
 /// Of each of bpftrust's programs that ran: how often, and nanoseconds.
 type Counters = BTreeMap<String, (u64, u64)>;
 
+/// What bpftool shows of this kind.
+fn shown(guest: &Guest, kind: &str) -> Result<Vec<Value>> {
+    let bpftool = in_place("bpftool");
+    let words = [text(&bpftool)?, "--json", kind, "show"];
+    serde_json::from_str(&guest.run(&words)?.success()?).context("bpftool's JSON")
+}
+
 fn counters(guest: &Guest) -> Result<Counters> {
-    let said = guest
-        .run(&[text(&in_place("bpftool"))?, "--json", "prog", "show"])?
-        .success()?;
-    let programs: Vec<Value> = serde_json::from_str(&said).context("bpftool's JSON")?;
     let mut counters = Counters::new();
-    for program in programs {
+    for program in shown(guest, "prog")? {
         let (Some(name), Some(runs)) = (program["name"].as_str(), program["run_cnt"].as_u64())
         else {
             continue;
@@ -180,12 +173,8 @@ const PROGRAMS_SHARE: &str = "10";
 /// Memory of each map of bpftrust's that holds more than a page, in bytes, as the kernel
 /// accounts it, and how many entries there may be.
 fn maps(guest: &Guest) -> Result<Value> {
-    let said = guest
-        .run(&[text(&in_place("bpftool"))?, "--json", "map", "show"])?
-        .success()?;
-    let list: Vec<Value> = serde_json::from_str(&said).context("bpftool's JSON")?;
     let mut maps = serde_json::Map::new();
-    for map in list {
+    for map in shown(guest, "map")? {
         if let (Some(name), Some(4097..)) = (map["name"].as_str(), map["bytes_memlock"].as_u64()) {
             let about = json!({"bytes": map["bytes_memlock"], "entries": map["max_entries"],
                                "value": map["bytes_value"]});

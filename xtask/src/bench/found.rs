@@ -7,7 +7,6 @@ use bpftrust_vm::kernels::{KERNELS, Kernel};
 use bpftrust_vm::tool;
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::fs;
 use std::process::Command;
 
 /// What one row took in one guest, in instructions of a round.
@@ -144,12 +143,10 @@ pub fn read() -> Result<Vec<Found>> {
 
 fn read_one(kernel: &Kernel, column: &Column) -> Result<Option<Guest>> {
     let path = run::kept(kernel, column)?;
-    let Ok(text) = fs::read_to_string(&path) else {
+    let Some(value) = workspace::kept(&path)? else {
         return Ok(None);
     };
-    let value = serde_json::from_str(&text).context("no JSON");
-    let guest = value.and_then(|value| guest(&value));
-    guest
+    guest(&value)
         .map(Some)
         .with_context(|| format!("{} is not what this wrote", path.display()))
 }

@@ -2,10 +2,10 @@
 
 use super::Arguments;
 use crate::{setup, vm, workspace};
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use bpftrust_vm::initramfs::Extra;
 use bpftrust_vm::kernels::Kernel;
-use bpftrust_vm::machine::{Event, Run};
+use bpftrust_vm::machine::Run;
 use bpftrust_vm::prepare::prepare;
 use bpftrust_vm::qemu::{Accelerator, Hardware};
 use bpftrust_vm::suite;
@@ -15,8 +15,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// What differs from boot to boot otherwise: where kernel and programs are in memory.
-const LINE: &str = "nokaslr norandmaps";
+/// What differs from boot to boot otherwise: where the kernel is in memory. Programs are
+/// at the same addresses in every guest.
+const LINE: &str = "nokaslr";
 
 /// A kind of guest.
 #[derive(Debug)]
@@ -147,31 +148,12 @@ fn guest(
         },
         ..payload.run(&boot, &BARE, command, vm::TIMEOUT)?
     };
-    let (mut said, mut values) = (Vec::new(), Vec::new());
-    let ended = run.run(|event| {
-        let Event::Output(bytes) = event else { return };
-        said.extend(bytes);
-        while let Some(length) = said.iter().position(|byte| *byte == b'\n') {
-            let line: Vec<u8> = said.drain(..=length).collect();
-            let line = String::from_utf8_lossy(&line);
-            println!(
-                "{:>5} {:<11} {}",
-                kernel.series,
-                column.name,
-                line.trim_end()
-            );
-            values.extend(serde_json::from_str::<Value>(&line));
-        }
+    let mut values = Vec::new();
+    let name = format!("Linux {}, {}", kernel.series, column.name);
+    vm::lines(&name, run, |line| {
+        println!("{:>5} {:<11} {line}", kernel.series, column.name);
+        values.extend(serde_json::from_str::<Value>(line));
     })?;
-    if let Some(trouble) = ended.trouble {
-        bail!("Linux {}, {}: {trouble}", kernel.series, column.name);
-    }
-    ensure!(
-        ended.status == Some(0),
-        "Linux {}, {}: the guest failed, as it says above",
-        kernel.series,
-        column.name
-    );
     Ok(values)
 }
 
@@ -179,11 +161,7 @@ fn guest(
 fn keep(path: &Path, found: Vec<Value>) -> Result<()> {
     let mut lines = found.into_iter();
     let machine = lines.next().context("the guest said nothing")?;
-    let mut all = match fs::read_to_string(path) {
-        Ok(text) => serde_json::from_str(&text)
-            .with_context(|| format!("{} is not what this wrote", path.display()))?,
-        Err(_) => Value::Null,
-    };
+    let mut all = workspace::kept(path)?.unwrap_or_default();
     if all["machine"] != machine["machine"] {
         all = json!({"machine": machine["machine"], "rows": {}, "programs": {}});
     }
@@ -202,9 +180,7 @@ fn keep(path: &Path, found: Vec<Value>) -> Result<()> {
             all["rows"][name] = line.clone();
         }
     }
-    fs::create_dir_all(path.parent().context("a file in a directory")?)?;
-    fs::write(path, format!("{all:#}\n"))
-        .with_context(|| format!("cannot write {}", path.display()))
+    workspace::keep(path, &all)
 }
 
 /// Programs with libraries of their own, two of the same, for one gets signed ones.
