@@ -252,15 +252,15 @@ pub const RULES: &[Rule] = &[
     (
         "audit mode tells each refusal again",
         "hook.h",
-        "\tif (audit && is_repeated(decision))\n\t\treturn false;\n",
-        "",
+        "\tif (audit && is_repeated(decision))",
+        "\tif (audit && is_repeated(decision) && 0)",
         "propose::what_repeats_is_told_once_and_counted",
     ),
     (
         "what is repeated is not counted",
         "report.h",
         "\tif (guard)\n\t\tcount_refusal(guard, decision->reason);\n",
-        "",
+        "\tif (guard && 0)\n\t\tcount_refusal(guard, decision->reason);\n",
         "propose::what_repeats_is_told_once_and_counted",
     ),
     (
