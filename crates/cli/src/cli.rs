@@ -405,25 +405,6 @@ pub struct StatusArgs {
     pub json: bool,
 }
 
-/// Arguments of `events`.
-#[derive(Debug, Args)]
-pub struct EventsArgs {
-    /// Only events after the one with this number
-    #[arg(
-        long,
-        value_name = "SEQUENCE",
-        default_value_t = 0,
-        hide_default_value = true
-    )]
-    pub after: u64,
-    /// Wait for more
-    #[arg(long)]
-    pub follow: bool,
-    /// Print one line of JSON per event
-    #[arg(long)]
-    pub json: bool,
-}
-
 /// Arguments of `attack`.
 #[derive(Debug, Args)]
 #[command(after_help = "\

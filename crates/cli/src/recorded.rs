@@ -1,6 +1,7 @@
 //! What was recorded: events of the guard that runs, or of a file, and what they say
 //! of each loader.
 
+mod journal;
 mod line;
 mod loader;
 mod now;
@@ -18,10 +19,12 @@ use bpftrust_signature::KeyHint;
 use serde::Deserialize;
 
 use crate::advice::{advised, quoted};
+use crate::cli::EventsSource;
 use crate::guard_advice::explain;
 use crate::input::open_regular;
 use crate::output::escaped;
 
+pub use journal::{FromJournal, ToJournal, last_in_journal};
 pub use line::{FORM, Line, Lost};
 pub use loader::{Loader, is_enforces_own};
 pub use now::{Found, Now};
@@ -60,16 +63,32 @@ pub struct Recording {
 }
 
 impl Recording {
-    /// Reads a file of `bpftrust events --json`, or without one the history of the
-    /// guard that runs.
+    /// Reads what the source names: a file of `bpftrust events --json`, the journal, or
+    /// the history of the guard that runs.
     ///
     /// # Errors
     /// What is no such file, or was cut off, and where; or that no guard runs.
-    pub fn load(path: Option<&Path>) -> anyhow::Result<Self> {
-        match path {
+    pub fn load(source: &EventsSource) -> anyhow::Result<Self> {
+        match &source.events {
             Some(path) => Self::parse(open_regular(path)?, path),
+            None if source.journal.journal => Self::journal(source.journal.since.as_deref()),
             None => Self::running(),
         }
+    }
+
+    fn journal(since: Option<&str>) -> anyhow::Result<Self> {
+        let mut recording = Self::default();
+        let mut gaps = Gaps::default();
+        for entry in FromJournal::open(since, false)? {
+            recording.add(entry?, &mut gaps);
+        }
+        recording.lost += gaps.told;
+        ensure_some(
+            &recording,
+            "the journal has no event",
+            "bpftrust events --to-journal",
+        )?;
+        Ok(recording)
     }
 
     fn running() -> anyhow::Result<Self> {
@@ -91,10 +110,7 @@ impl Recording {
     fn parse(file: impl Read, path: &Path) -> anyhow::Result<Self> {
         let mut recording = Self::default();
         let mut reader = BufReader::new(file);
-        // Of the event before; a lower one begins another recording.
-        let mut last = 0;
-        // Told lost, and no event behind it that shows it by its number.
-        let mut lost_last = 0;
+        let mut gaps = Gaps::default();
         for number in 1.. {
             let mut text = Vec::new();
             (&mut reader)
@@ -106,13 +122,7 @@ impl Recording {
             }
             let is_whole = text.last() == Some(&b'\n');
             match parse_line(&text) {
-                Ok(Entry::Event(line)) => {
-                    let before = if line.sequence > last { last } else { 0 };
-                    recording.lost += line.sequence.saturating_sub(before + 1);
-                    (last, lost_last) = (line.sequence, 0);
-                    recording.lines.push(*line);
-                }
-                Ok(Entry::Lost(lost)) => lost_last += lost,
+                Ok(entry) => recording.add(entry, &mut gaps),
                 Err(error) => {
                     let place = format!("{}:{number}", escaped(path));
                     return Err(if is_whole || text.len() as u64 == MAX_LINE {
@@ -123,11 +133,34 @@ impl Recording {
                 }
             }
         }
-        recording.lost += lost_last;
-        if recording.lines.is_empty() {
-            return Err(record_anew(anyhow!("{} has no event", escaped(path)), path));
-        }
+        recording.lost += gaps.told;
+        let record = format!("bpftrust events --json > {}", quoted(path));
+        ensure_some(
+            &recording,
+            &format!("{} has no event", escaped(path)),
+            &record,
+        )?;
         Ok(recording)
+    }
+
+    /// Adds what comes next in a recording.
+    fn add(&mut self, entry: Entry, gaps: &mut Gaps) {
+        match entry {
+            Entry::Event(line) => {
+                let before = if line.sequence > gaps.last {
+                    gaps.last
+                } else {
+                    0
+                };
+                self.lost += line.sequence.saturating_sub(before + 1);
+                *gaps = Gaps {
+                    last: line.sequence,
+                    told: 0,
+                };
+                self.lines.push(*line);
+            }
+            Entry::Lost(lost) => gaps.told += lost,
+        }
     }
 
     /// What the events say of each loader, by executable and digest.
@@ -150,13 +183,28 @@ fn cut_off(path: &Path, number: u32) -> anyhow::Error {
     )
 }
 
-fn record_anew(error: anyhow::Error, path: &Path) -> anyhow::Error {
-    let help = format!("record it with: bpftrust events --json > {}", quoted(path));
-    advised(error, help)
+fn ensure_some(recording: &Recording, what: &str, record: &str) -> anyhow::Result<()> {
+    if recording.lines.is_empty() {
+        let help = format!("record it with: {record}");
+        return Err(advised(anyhow!("{what}"), help));
+    }
+    Ok(())
 }
 
-enum Entry {
+/// What a recording says of the events that are not in it.
+#[derive(Default)]
+struct Gaps {
+    /// Number of the event before; a lower one begins another recording.
+    last: u64,
+    /// Told lost, and no event behind it that shows it by its number.
+    told: u64,
+}
+
+/// What a line of a recording says.
+pub enum Entry {
+    /// An event.
     Event(Box<Line>),
+    /// So many that nobody has.
     Lost(u64),
 }
 

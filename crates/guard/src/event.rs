@@ -138,8 +138,12 @@ const PATIENCE: u32 = 3;
 #[derive(Debug)]
 pub struct History {
     pins: Pins,
+    /// When its guard was armed, in nanoseconds since boot; 0 before.
+    guard: u64,
     next: u64,
     waited: u32,
+    /// How many events the last read brought.
+    brought: u64,
 }
 
 impl History {
@@ -149,12 +153,21 @@ impl History {
     /// # Errors
     /// [`Error::NotEnforcing`](crate::Error::NotEnforcing).
     pub fn after(sequence: u64) -> Result<Self> {
-        Pins::standard().state()?;
+        let pins = Pins::standard();
+        let state = pins.state()?;
         Ok(Self {
-            pins: Pins::standard(),
+            pins,
+            guard: state.started,
             next: sequence.saturating_add(1),
             waited: 0,
+            brought: 0,
         })
+    }
+
+    /// What tells this guard from others of the same boot: when it was armed, in
+    /// nanoseconds since then (`CLOCK_BOOTTIME`).
+    pub fn guard(&self) -> u64 {
+        self.guard
     }
 
     /// The number of the newest event; 0 if there is none. For programs that link
@@ -168,13 +181,18 @@ impl History {
         Ok(state.ok_or(io::ErrorKind::InvalidData)?.events)
     }
 
-    /// What is new since the last call.
+    /// What is new since the last call; all of it, where another guard took the place
+    /// of the one that was read.
     ///
     /// # Errors
     /// [`Error::NotEnforcing`](crate::Error::NotEnforcing) once the guard is gone.
     pub fn read(&mut self) -> Result<Vec<Item>> {
         let state = self.pins.state()?;
+        if state.started != self.guard {
+            (self.guard, self.next, self.waited) = (state.started, 1, 0);
+        }
         let newest = state.events;
+        self.brought = (newest + 1).saturating_sub(self.next);
         if newest < self.next {
             return Ok(Vec::new());
         }
@@ -215,8 +233,15 @@ impl History {
         items
     }
 
-    /// How long to wait before the next [`read`](Self::read) is worth while.
-    pub const PAUSE: Duration = Duration::from_millis(200);
+    /// How long to wait before the next [`read`](Self::read) is worth while: not at all
+    /// if events come so fast that they may be overwritten meanwhile.
+    pub fn pause(&self) -> Duration {
+        if self.brought > EVENTS / 8 {
+            Duration::ZERO
+        } else {
+            Duration::from_millis(200)
+        }
+    }
 }
 
 /// How many slots, from the first on, hold all events from `next` to `newest`:
@@ -247,8 +272,10 @@ mod tests {
     fn history() -> History {
         History {
             pins: Pins::standard(),
+            guard: 1,
             next: 1,
             waited: 0,
+            brought: 0,
         }
     }
 

@@ -4,12 +4,56 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+/// The journal as the place that events come from.
+#[derive(Debug, Args)]
+pub struct JournalArgs {
+    /// Take them from the systemd journal, where `events --to-journal` put them
+    #[arg(long)]
+    pub journal: bool,
+    /// Only those since then, as journalctl understands it: "-1h", "yesterday"
+    #[arg(long, value_name = "TIME", requires = "journal")]
+    pub since: Option<String>,
+}
+
 /// Where events come from.
 #[derive(Debug, Args)]
 pub struct EventsSource {
     /// File of `bpftrust events --json`; default the history of the guard that runs
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "journal")]
     pub events: Option<PathBuf>,
+    /// Or the journal.
+    #[command(flatten)]
+    pub journal: JournalArgs,
+}
+
+/// Arguments of `events`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+In the journal an event has the fields that --json prints, each as BPFTRUST_ and its name in capitals, \
+and all of them in BPFTRUST_EVENT. `journalctl -t bpftrust BPFTRUST_REASON=no-signature` finds events by \
+them. With --to-journal it begins where the journal ends, so a unit may start it anew.")]
+pub struct EventsArgs {
+    /// Only events after the one with this number
+    #[arg(
+        long,
+        value_name = "SEQUENCE",
+        default_value_t = 0,
+        hide_default_value = true,
+        conflicts_with_all = ["journal", "to_journal"]
+    )]
+    pub after: u64,
+    /// Wait for more
+    #[arg(long)]
+    pub follow: bool,
+    /// Print one line of JSON per event
+    #[arg(long)]
+    pub json: bool,
+    /// Where from, if not from the guard.
+    #[command(flatten)]
+    pub source: JournalArgs,
+    /// Write them to the systemd journal, and nothing to the terminal
+    #[arg(long, conflicts_with_all = ["journal", "json"])]
+    pub to_journal: bool,
 }
 
 /// Arguments of `propose`.
@@ -68,6 +112,12 @@ pub struct MetricsArgs {
     /// It is replaced wholly: no reader sees a part.
     #[arg(long, value_name = "FILE.prom")]
     pub textfile: Option<PathBuf>,
+    /// Serve them by HTTP on this unix socket, in the form of OpenMetrics, until killed
+    ///
+    /// Who may write to the socket may read them; that is root, unless the umask says
+    /// otherwise.
+    #[arg(long, value_name = "SOCKET", conflicts_with = "textfile")]
+    pub listen: Option<PathBuf>,
 }
 
 /// Arguments of `report`.

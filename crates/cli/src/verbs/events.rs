@@ -3,28 +3,46 @@
 use std::fmt::Write as _;
 
 use anyhow::Context;
-use bpftrust_guard::{Event, History, Item};
-use bpftrust_signature::Name;
-use bpftrust_verity::Digest;
+use bpftrust_guard::{History, Item};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use crate::cli::EventsArgs;
 use crate::guard_advice::explain;
-use crate::output::{Outcome, escape_bytes, print, print_json};
-use crate::recorded::{FORM, Line, Lost, Publishers};
+use crate::output::{Outcome, print, print_json};
+use crate::recorded::{
+    Entry, FORM, FromJournal, Line, Lost, Publishers, ToJournal, last_in_journal,
+};
 
 pub fn run(args: &EventsArgs) -> anyhow::Result<Outcome> {
+    if args.source.journal {
+        for entry in FromJournal::open(args.source.since.as_deref(), args.follow)? {
+            show(&entry?, args.json);
+        }
+        return Ok(Outcome::Yes);
+    }
     let mut history = explain(History::after(args.after))?;
-    let publishers = Publishers::read()?;
+    let journal = args.to_journal.then(ToJournal::open).transpose()?;
+    if journal.is_some() {
+        history = explain(History::after(last_in_journal(history.guard())?))?;
+    }
     loop {
-        for item in explain(history.read())? {
-            show(&item, &publishers, args.json);
+        let items = explain(history.read())?;
+        // Of now: a policy may have come meanwhile.
+        let publishers = Publishers::read()?;
+        for item in items {
+            let entry = match item {
+                Item::Event(event) => {
+                    Entry::Event(Box::new(Line::new(&event, publishers.of(&event))))
+                }
+                Item::Lost(lost) => Entry::Lost(lost),
+            };
+            match &journal {
+                Some(journal) => write(journal, history.guard(), &entry)?,
+                None => show(&entry, args.json),
+            }
         }
-        if !args.follow {
-            return Ok(Outcome::Yes);
-        }
-        if wait_or_hang_up()? {
+        if !args.follow || wait_or_hang_up(&history)? {
             return Ok(Outcome::Yes);
         }
     }
@@ -32,8 +50,8 @@ pub fn run(args: &EventsArgs) -> anyhow::Result<Outcome> {
 
 /// Waits until it is worth while to look again. True if the reader of our
 /// output is gone: nobody is left to wait for.
-fn wait_or_hang_up() -> anyhow::Result<bool> {
-    let pause = Timespec::try_from(History::PAUSE).context("the pause is short")?;
+fn wait_or_hang_up(history: &History) -> anyhow::Result<bool> {
+    let pause = Timespec::try_from(history.pause()).context("the pause is short")?;
     let stdout = std::io::stdout();
     let mut output = [PollFd::new(&stdout, PollFlags::empty())];
     match poll(&mut output, Some(&pause)) {
@@ -44,69 +62,72 @@ fn wait_or_hang_up() -> anyhow::Result<bool> {
     Ok(output[0].revents().intersects(gone))
 }
 
-fn show(item: &Item, publishers: &Publishers, json: bool) {
-    match (item, json) {
-        (Item::Event(event), true) => print_json(&Line::new(event, publishers.of(event))),
-        (Item::Event(event), false) => print(&text(event, publishers)),
-        (Item::Lost(lost), true) => print_json(&Lost {
+fn show(entry: &Entry, json: bool) {
+    match (entry, json) {
+        (Entry::Event(line), true) => print_json(line),
+        (Entry::Event(line), false) => print(&format!("{} {}\n", time(line), text(line))),
+        (Entry::Lost(lost), true) => print_json(&Lost {
             form: FORM,
             lost: *lost,
         }),
-        (Item::Lost(lost), false) => print(&format!(
-            "--- {lost} event{} lost: overwritten before anybody read them ---\n",
-            if *lost == 1 { "" } else { "s" }
-        )),
+        (Entry::Lost(lost), false) => print(&format!("--- {} ---\n", lost_text(*lost))),
     }
 }
 
-/// One event as a line: when, what was decided and why, who, and what for.
-fn text(event: &Event, publishers: &Publishers) -> String {
-    let mut line = format!(
-        "{} {:<10} {:<16} {}",
-        humantime::format_rfc3339_millis(event.time),
-        event.outcome,
-        if event.reason == "none" {
-            "-"
-        } else {
-            event.reason
-        },
-        event.action,
-    );
-    if let Some(command) = &event.command {
-        write!(line, " {command}").expect("writing to a string");
+fn write(journal: &ToJournal, guard: u64, entry: &Entry) -> anyhow::Result<()> {
+    match entry {
+        Entry::Event(line) => journal.event(guard, line, &text(line)),
+        Entry::Lost(lost) => journal.lost(guard, *lost, &lost_text(*lost)),
     }
-    if let Some(asked) = &event.object {
-        write!(line, " {} {}", asked.kind, asked.name).expect("writing to a string");
-    }
-    if let Some(target) = event.target {
-        write!(line, " of {target}").expect("writing to a string");
-    }
-    if let Some(file) = &event.file {
-        write!(line, " by {}", escape_bytes(file)).expect("writing to a string");
-    }
-    write!(
-        line,
-        "  {}[{}] {}",
-        escape_bytes(&event.comm),
-        event.pid,
-        escape_bytes(&event.executable)
-    )
-    .expect("writing to a string");
-    if let Some(digest) = &event.digest {
-        write!(line, "  {}", prefix(digest)).expect("writing to a string");
-    }
-    if let Some(publisher) = publishers.of(event) {
-        write!(line, "  by {publisher}").expect("writing to a string");
-    }
-    if let Some(script) = &event.script {
-        let name = script.name.as_ref().map_or("(no name)", Name::as_str);
-        write!(line, "  script {name} {}", prefix(&script.digest)).expect("writing to a string");
-    }
-    line.push('\n');
-    line
 }
 
-/// The algorithm and the first 12 digits: enough to tell files apart.
-pub fn prefix(digest: &Digest) -> String {
+fn lost_text(lost: u64) -> String {
+    let end = if lost == 1 { "" } else { "s" };
+    format!("{lost} event{end} lost: overwritten before anybody read them")
+}
+
+/// To the millisecond; a recording has more digits.
+fn time(line: &Line) -> String {
+    match humantime::parse_rfc3339(&line.time) {
+        Ok(time) => humantime::format_rfc3339_millis(time).to_string(),
+        Err(_) => line.time.clone(),
+    }
+}
+
+/// One event in words: what was decided and why, who, and what for.
+fn text(line: &Line) -> String {
+    const TO_STRING: &str = "writing to a string";
+    let reason = if line.reason == "none" {
+        "-"
+    } else {
+        &line.reason
+    };
+    let mut text = format!("{:<10} {reason:<16} {}", line.outcome, line.action);
+    let asked = line.object.iter().chain(&line.name);
+    for word in line.command.iter().chain(asked) {
+        write!(text, " {word}").expect(TO_STRING);
+    }
+    if let Some(target) = line.target {
+        write!(text, " of {target}").expect(TO_STRING);
+    }
+    if let Some(file) = &line.file {
+        write!(text, " by {file}").expect(TO_STRING);
+    }
+    write!(text, "  {}[{}] {}", line.comm, line.pid, line.executable).expect(TO_STRING);
+    if let Some(digest) = &line.digest {
+        write!(text, "  {}", prefix(digest)).expect(TO_STRING);
+    }
+    if let Some(publisher) = &line.publisher {
+        write!(text, "  by {publisher}").expect(TO_STRING);
+    }
+    if let Some(digest) = &line.script_digest {
+        let name = line.script.as_deref().unwrap_or("(no name)");
+        write!(text, "  script {name} {}", prefix(digest)).expect(TO_STRING);
+    }
+    text
+}
+
+/// The algorithm and the first 12 digits of a digest: enough to tell files apart.
+pub fn prefix(digest: &impl ToString) -> String {
     digest.to_string().chars().take(19).collect()
 }

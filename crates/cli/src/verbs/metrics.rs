@@ -1,4 +1,7 @@
-//! `bpftrust metrics`: the guard in numbers, in the text form of Prometheus.
+//! `bpftrust metrics`: the guard in numbers, in the text form of Prometheus or that of
+//! OpenMetrics.
+
+mod serve;
 
 use std::collections::BTreeMap;
 use std::time::UNIX_EPOCH;
@@ -6,8 +9,7 @@ use std::time::UNIX_EPOCH;
 use anyhow::Context;
 use bpftrust_guard::{Error, Status};
 use bpftrust_signature::Name;
-use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::encoding::prometheus_text::encode;
+use prometheus_client::encoding::{EncodeLabelSet, prometheus_text, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -17,19 +19,31 @@ use crate::cli::MetricsArgs;
 use crate::guard_advice::explain;
 use crate::output::{Outcome, print};
 use crate::replace::replace;
+use serve::serve;
 
 pub fn run(args: &MetricsArgs) -> anyhow::Result<Outcome> {
-    let status = match Status::read() {
-        Err(Error::NotEnforcing) => None,
-        status => Some(explain(status)?),
-    };
+    if let Some(socket) = &args.listen {
+        serve(socket, || {
+            let mut text = String::new();
+            text::encode(&mut text, &read()?).context("writing the numbers")?;
+            Ok(text)
+        })?;
+    }
     let mut text = String::new();
-    encode(&mut text, &registry(status.as_ref())).context("writing the numbers")?;
+    prometheus_text::encode(&mut text, &read()?).context("writing the numbers")?;
     match &args.textfile {
         Some(file) => replace(file, text.as_bytes())?,
         None => print(&text),
     }
     Ok(Outcome::Yes)
+}
+
+/// All numbers of now.
+fn read() -> anyhow::Result<Registry> {
+    Ok(match Status::read() {
+        Err(Error::NotEnforcing) => registry(None),
+        status => registry(Some(&explain(status)?)),
+    })
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -182,7 +196,7 @@ mod tests {
     #[test]
     fn without_a_guard_it_is_off_and_nothing_else() {
         let mut text = String::new();
-        encode(&mut text, &registry(None)).unwrap();
+        prometheus_text::encode(&mut text, &registry(None)).unwrap();
         let values: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).collect();
         assert_eq!(values.len(), 3, "{text}");
         for (mode, value) in [("off", 1), ("audit", 0), ("enforce", 0)] {

@@ -23,7 +23,7 @@ pub fn run(args: &ProposeArgs) -> anyhow::Result<Outcome> {
     let publisher =
         Name::new(&args.publisher).with_context(|| format!("--publisher {:?}", args.publisher))?;
     read_certificate(&args.certificate, false)?;
-    let recording = Recording::load(args.source.events.as_deref())?;
+    let recording = Recording::load(&args.source)?;
     let proposal = Proposal::new(Found::all(recording.loaders()), recording.lost);
     let outcome = proposal.tell_problems();
     if proposal.loaders.is_empty() {

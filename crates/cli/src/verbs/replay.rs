@@ -13,7 +13,7 @@ use crate::recorded::{Found, Outlook, Prospect, Recording};
 use crate::rights::{rights_as_json, short};
 
 pub fn run(args: &ReplayArgs) -> anyhow::Result<Outcome> {
-    let recording = Recording::load(args.source.events.as_deref())?;
+    let recording = Recording::load(&args.source)?;
     let prospect = Prospect::new(load_policy(args.policy.as_deref())?)?;
     let all: Vec<_> = Found::all(recording.loaders())
         .into_iter()

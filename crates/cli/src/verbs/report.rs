@@ -24,7 +24,7 @@ pub fn run(args: &ReportArgs) -> anyhow::Result<Outcome> {
     {
         require_regular(&metadata).with_context(|| format!("--out {}", escaped(out)))?;
     }
-    let recording = Recording::load(args.source.events.as_deref())?;
+    let recording = Recording::load(&args.source)?;
     let prospect = Prospect::new(load_policy(args.policy.as_deref())?)?;
     let policy = args.policy.as_deref().unwrap_or(Path::new(POLICY));
     let report = Report::new(&recording, &prospect, policy);
