@@ -68,9 +68,14 @@ pub fn counted(count: usize, noun: &str) -> String {
 
 /// Prints one result as one line of JSON.
 pub fn print_json(value: &impl serde::Serialize) {
+    print(&json_line(value));
+}
+
+/// A result as a line of JSON, for who prints many at once.
+pub fn json_line(value: &impl serde::Serialize) -> String {
     let mut line = serde_json::to_string(value).expect("a result is always valid JSON");
     line.push('\n');
-    print(&line);
+    line
 }
 
 /// A path fit for a terminal: control characters and invalid UTF-8 escaped, so

@@ -9,7 +9,7 @@ use rustix::io::Errno;
 
 use crate::cli::EventsArgs;
 use crate::guard_advice::explain;
-use crate::output::{Outcome, print, print_json};
+use crate::output::{Outcome, json_line, print};
 use crate::recorded::{
     Entry, FORM, FromJournal, Line, Lost, Publishers, ToJournal, last_in_journal,
 };
@@ -17,7 +17,7 @@ use crate::recorded::{
 pub fn run(args: &EventsArgs) -> anyhow::Result<Outcome> {
     if args.source.journal {
         for entry in FromJournal::open(args.source.since.as_deref(), args.follow)? {
-            show(&entry?, args.json);
+            print(&shown(&entry?, args.json));
         }
         return Ok(Outcome::Yes);
     }
@@ -30,6 +30,8 @@ pub fn run(args: &EventsArgs) -> anyhow::Result<Outcome> {
         let items = explain(history.read())?;
         // Of now: a policy may have come meanwhile.
         let publishers = Publishers::read()?;
+        // At once, or they come faster than they are written.
+        let mut lines = String::new();
         for item in items {
             let entry = match item {
                 Item::Event(event) => {
@@ -39,9 +41,10 @@ pub fn run(args: &EventsArgs) -> anyhow::Result<Outcome> {
             };
             match &journal {
                 Some(journal) => write(journal, history.guard(), &entry)?,
-                None => show(&entry, args.json),
+                None => lines += &shown(&entry, args.json),
             }
         }
+        print(&lines);
         if !args.follow || wait_or_hang_up(&history)? {
             return Ok(Outcome::Yes);
         }
@@ -62,15 +65,15 @@ fn wait_or_hang_up(history: &History) -> anyhow::Result<bool> {
     Ok(output[0].revents().intersects(gone))
 }
 
-fn show(entry: &Entry, json: bool) {
+fn shown(entry: &Entry, json: bool) -> String {
     match (entry, json) {
-        (Entry::Event(line), true) => print_json(line),
-        (Entry::Event(line), false) => print(&format!("{} {}\n", time(line), text(line))),
-        (Entry::Lost(lost), true) => print_json(&Lost {
+        (Entry::Event(line), true) => json_line(line),
+        (Entry::Event(line), false) => format!("{} {}\n", time(line), text(line)),
+        (Entry::Lost(lost), true) => json_line(&Lost {
             form: FORM,
             lost: *lost,
         }),
-        (Entry::Lost(lost), false) => print(&format!("--- {} ---\n", lost_text(*lost))),
+        (Entry::Lost(lost), false) => format!("--- {} ---\n", lost_text(*lost)),
     }
 }
 
