@@ -409,7 +409,9 @@ struct bt_policy {
 	__u32 publishers;
 	__u32 keys;
 	__u32 rules;
-	__u32 audit;		   /* as the guard was started; it can't be changed */
+	__u16 audit;		   /* as the guard was started; it can't be changed */
+	__u8 sealed_boot;	   /* for `bpftrust boot`; the guard only looks that it is 0 or 1 */
+	__u8 reserved;		   /* 0 */
 	struct bt_rights ceiling;  /* no right goes beyond */
 	struct bt_rights fallback; /* what a signature without a grant means */
 	__u64 serial;		   /* a sealed guard takes only a higher one than it had */

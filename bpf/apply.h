@@ -181,7 +181,8 @@ static __always_inline int check_policy(const struct bt_policy *policy, u64 size
 {
 	if (policy->magic != BT_POLICY_MAGIC || policy->form != BT_POLICY_FORM ||
 	    policy->libraries > BT_LIBRARIES_ANY || policy->required & ~BT_REQUIRE_KNOWN ||
-	    policy->audit != audit || policy->serial >> 63)
+	    policy->audit != audit || policy->sealed_boot > 1 || policy->reserved ||
+	    policy->serial >> 63)
 		return -EINVAL;
 	if (policy->publishers > BT_KEYS || policy->keys > BT_KEYS || policy->rules > BT_RULES)
 		return -E2BIG;

@@ -129,6 +129,8 @@ int BPF_PROG(bt_mount, const char *device, const struct path *path, const char *
 	 * (fs/namespace.c, path_mount). */
 	if (!held || flags & MS_REMOUNT || (flags & MS_PROPAGATION && !(flags & MS_BIND)))
 		return 0;
+	if (in_initramfs(held))
+		return 0;
 	if (((moves && shares_pins(held)) || hides_pins(held, (void *)argument(ctx, 1))) &&
 	    hold(BT_ACTION_MOUNT, 0))
 		DENY_BLOCK();
@@ -151,7 +153,7 @@ int BPF_PROG(bt_move_mount, const struct path *from, const struct path *to)
 	struct path *moved = (void *)argument(ctx, 0);
 	struct held *held = sealed();
 
-	if (!held)
+	if (!held || in_initramfs(held))
 		return 0;
 	if ((moves_pins(held, mount_of(BPF_CORE_READ(moved, mnt))) ||
 	     hides_pins(held, (void *)argument(ctx, 1))) &&
@@ -165,7 +167,7 @@ int BPF_PROG(bt_pivot, const struct path *old_path, const struct path *new_path)
 {
 	struct held *held = sealed();
 
-	if (held && shares_pins(held) && hold(BT_ACTION_MOUNT, 0))
+	if (held && !in_initramfs(held) && shares_pins(held) && hold(BT_ACTION_MOUNT, 0))
 		DENY_BLOCK();
 	return 0;
 }

@@ -32,7 +32,13 @@ struct held {
 	u64 mount;     /* the struct mount by which the initial namespace sees it */
 	u64 initial;   /* that mnt_namespace */
 	u64 started;   /* start_boottime of the anchor */
+	u64 init;      /* the task_struct of PID 1 */
+	u64 root;      /* the mount that was its root when the guard was armed */
+	u64 switched;  /* 1 once it was seen to have another */
 };
+
+/* Started in an initramfs, which PID 1 has yet to leave. */
+const volatile bool early = false;
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -80,17 +86,42 @@ static __always_inline struct mount *mount_of(struct vfsmount *mnt)
 	return (void *)mnt - bpf_core_field_offset(struct mount, mnt);
 }
 
-/* The mount namespace of the idle task, whose descendants all tasks are. */
-static __noinline u64 initial_namespace(void)
+/* The ancestor of current with that pid: all tasks are descendants of the idle
+ * task, 0. NULL if it is none. */
+static __noinline u64 ancestor(int pid)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
 
 	for (u32 i = 0; i < PARENTS_MAX; i++) {
-		if (!BPF_CORE_READ(task, pid))
-			return (u64)BPF_CORE_READ(task, nsproxy, mnt_ns);
+		int its = BPF_CORE_READ(task, pid);
+
+		if (its == pid)
+			return (u64)task;
+		if (!its)
+			return 0;
 		task = BPF_CORE_READ(task, real_parent);
 	}
 	return 0;
+}
+
+static __always_inline u64 root_of(u64 task)
+{
+	return (u64)BPF_CORE_READ((struct task_struct *)task, fs, root.mnt);
+}
+
+/*
+ * Is PID 1 still in the initramfs that the guard was started in? Mounts move there, the
+ * pins with them, until it is at the real root (run-init(8), switch_root(8), systemd's
+ * src/shared/switch-root.c). Once seen to have left it is never there again.
+ */
+static __noinline bool in_initramfs(struct held *held)
+{
+	if (!early || *(volatile u64 *)&held->switched)
+		return false;
+	if (root_of(held->init) == held->root)
+		return true;
+	*(volatile u64 *)&held->switched = 1;
+	return false;
 }
 
 /* The directory of the pins, and current as the anchor. Run once, before
@@ -102,15 +133,18 @@ static __noinline bool take_hold(u32 descriptor)
 	struct bt_state *guard = guard_state();
 	u32 zero = 0;
 	struct held *held = bpf_map_lookup_elem(&holds, &zero);
+	struct task_struct *idle = (void *)ancestor(0);
 	struct mount *mount;
 
 	if (!directory || !guard || !held)
 		return false;
+	held->init = ancestor(1);
+	held->root = root_of(held->init);
 	mount = mount_of(BPF_CORE_READ(directory, f_path.mnt));
 	held->directory = (u64)BPF_CORE_READ(directory, f_path.dentry);
 	held->bpffs = (u64)BPF_CORE_READ(mount, mnt.mnt_sb);
 	held->mount = (u64)mount;
-	held->initial = initial_namespace();
+	held->initial = (u64)BPF_CORE_READ(idle, nsproxy, mnt_ns);
 	held->started = BPF_CORE_READ(current, group_leader, start_boottime);
 	guard->anchor = bpf_get_current_pid_tgid() >> 32;
 	return held->initial && held->initial == (u64)BPF_CORE_READ(mount, mnt_ns) &&

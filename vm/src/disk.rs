@@ -1,7 +1,6 @@
 //! The guest's disk: real Debian packages and the kernel's modules on ext4 with
 //! fs-verity, made without root.
 
-use crate::cache;
 use crate::kernels::Choice;
 use crate::tool;
 use anyhow::{Context, Result, bail};
@@ -148,6 +147,8 @@ pub struct Boot {
     pub disk: PathBuf,
     /// The modules that the initramfs needs, unpacked, in the order to load.
     pub initramfs: PathBuf,
+    /// What the disk holds, where that is kept: for Debian's tools that make an initramfs.
+    pub root: PathBuf,
 }
 
 impl Boot {
@@ -157,6 +158,7 @@ impl Boot {
             vmlinuz: dir.join("vmlinuz"),
             disk: dir.join("disk.img"),
             initramfs: dir.join("base.cpio"),
+            root: dir.join("root"),
         }
     }
 }
@@ -165,12 +167,12 @@ impl Boot {
 /// and makes of it everything that a boot needs, in `dir`.
 pub fn make_boot(choice: &Choice, debs: &Path, tree: &Path, dir: &Path) -> Result<()> {
     let boot = Boot::at(dir);
-    let root = dir.join("root");
+    let root = &boot.root;
     // Hard links: the copy costs no space, and unpacking replaces, never
     // writes into, what is there.
-    tool::output(Command::new("cp").arg("-al").arg(tree).arg(&root))
+    tool::output(Command::new("cp").arg("-al").arg(tree).arg(root))
         .context("cannot copy the guest's tree")?;
-    unpack(debs, &root)?;
+    unpack(debs, root)?;
     let modules = root.join("usr/lib/modules").join(&choice.release);
     let kernel = [
         root.join("boot")
@@ -188,13 +190,12 @@ pub fn make_boot(choice: &Choice, debs: &Path, tree: &Path, dir: &Path) -> Resul
     tool::output(
         Command::new("/sbin/depmod")
             .arg("--basedir")
-            .arg(&root)
+            .arg(root)
             .arg(&choice.release),
     )
     .context("cannot work out how the kernel's modules depend on each other")?;
-    crate::initramfs::make_base(&root, &modules, &boot.initramfs)?;
-    make_filesystem(&root, &boot.disk)?;
-    cache::remove(&root)
+    crate::initramfs::make_base(root, &modules, &boot.initramfs)?;
+    make_filesystem(root, &boot.disk)
 }
 
 fn make_filesystem(root: &Path, image: &Path) -> Result<()> {

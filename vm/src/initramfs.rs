@@ -72,13 +72,25 @@ pub(crate) fn make_base(root: &Path, modules_dir: &Path, into: &Path) -> Result<
     fs::write(into, archive.finish()).with_context(|| format!("cannot write {}", into.display()))
 }
 
-/// Writes the whole initramfs of one run.
-pub fn make(base: &Path, harness: &Path, job: &Job, extras: &[Extra], into: &Path) -> Result<()> {
+/// Writes the whole initramfs of one run. The harness is its `/init`, or if there is none
+/// it is in `base` already, and `base` has an `/init` of its own.
+pub fn make(
+    base: &Path,
+    harness: Option<&Path>,
+    job: &Job,
+    extras: &[Extra],
+    into: &Path,
+) -> Result<()> {
     let read =
         |path: &Path| fs::read(path).with_context(|| format!("cannot read {}", path.display()));
     let mut bytes = read(base)?;
+    // What follows is looked for at multiples of four (init/initramfs.c,
+    // unpack_to_rootfs).
+    bytes.resize(bytes.len().next_multiple_of(4), 0);
     let mut archive = Archive::default();
-    archive.file("init", 0o755, &read(harness)?);
+    if let Some(harness) = harness {
+        archive.file("init", 0o755, &read(harness)?);
+    }
     archive.file(JOB_PATH, 0o600, job.to_text().as_bytes());
     for extra in extras {
         let mode = fs::metadata(&extra.from)

@@ -9,6 +9,7 @@
 //! - [`system`]: what is on the disk, and who is PID 1
 //! - [`apt`]: packages, from the mirror that this machine already uses
 //! - [`disk`], [`initramfs`], [`cpio`], [`modules`]: what the guest boots from
+//! - [`installed`]: an initramfs as Debian's own tools make it, with bpftrust in it
 //! - [`machine`]: one boot, from job to outcome
 //! - [`suite`]: the guest tests on one kernel, and all results in one report
 //! - [`protocol`]: what host and guest tell each other
@@ -19,6 +20,7 @@ pub mod cache;
 pub mod cpio;
 pub mod disk;
 pub mod initramfs;
+pub mod installed;
 pub mod kernels;
 pub mod log;
 pub mod machine;

@@ -73,18 +73,24 @@ impl Run<'_> {
             reports: self.reports,
             init: self.system.init.map(str::to_owned),
             enforced: self.system.enforced,
+            system: self.system.name.to_owned(),
             command: self.command.clone(),
         };
         initramfs::make(
             &self.boot.initramfs,
-            self.harness,
+            self.system.generator.is_none().then_some(self.harness),
             &job,
             self.extras,
             &initramfs,
         )?;
+        let line = format!("{} {}", self.hardware.line, self.system.kernel_line());
+        let hardware = Hardware {
+            line: line.trim(),
+            ..self.hardware
+        };
         let start = Instant::now();
         let mut qemu = Qemu(
-            qemu::command(self.hardware, self.boot, &initramfs, &console)
+            qemu::command(hardware, self.boot, &initramfs, &console)
                 .stdout(Stdio::piped())
                 .stderr(Stdio::piped())
                 .spawn()

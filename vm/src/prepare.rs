@@ -51,6 +51,9 @@ pub fn prepare(kernel: &Kernel, system: &System, refresh: bool) -> Result<Boot> 
             let downloads = dir.join("packages");
             apt.download(&choice.packages, &downloads)?;
             disk::make_boot(&choice, &downloads, &tree.join("root"), dir)?;
+            if system.generator.is_none() {
+                cache::remove(&Boot::at(dir).root)?;
+            }
             cache::remove(&downloads)
         })
         .with_context(|| format!("cannot make the test machine for Linux {}", kernel.series))?;

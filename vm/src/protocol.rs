@@ -10,6 +10,8 @@ use anyhow::{Context, Result, bail};
 pub const JOB_PATH: &str = "job";
 /// Where it lies for who serves it under another PID 1; its directory is a tmpfs.
 pub const SERVED_JOB_PATH: &str = "/run/bpftrust-job";
+/// The unit that serves it there.
+pub const SERVICE: &str = "bpftrust-guest.service";
 /// The directory of the initramfs that is copied over the guest's disk.
 pub const FILES_DIR: &str = "files";
 /// The guest's end of the channel.
@@ -32,6 +34,8 @@ pub struct Job {
     pub init: Option<String>,
     /// Whether bpftrust enforces before that is executed.
     pub enforced: bool,
+    /// The name of the guest's [`System`](crate::system::System).
+    pub system: String,
     /// The program to run as root and its arguments.
     pub command: Vec<String>,
 }
@@ -40,8 +44,8 @@ impl Job {
     /// The job as a file.
     pub fn to_text(&self) -> String {
         let mut text = format!(
-            "nonce {}\nreports {}\nenforced {}\n",
-            self.nonce, self.reports, self.enforced
+            "nonce {}\nreports {}\nenforced {}\nsystem {}\n",
+            self.nonce, self.reports, self.enforced, self.system
         );
         if let Some(init) = &self.init {
             text += &format!("init {}\n", escape(init));
@@ -59,6 +63,7 @@ impl Job {
             reports: false,
             init: None,
             enforced: false,
+            system: String::new(),
             command: Vec::new(),
         };
         for line in text.lines() {
@@ -66,6 +71,7 @@ impl Job {
                 Some(("nonce", nonce)) => job.nonce = nonce.to_owned(),
                 Some(("reports", reports)) => job.reports = reports == "true",
                 Some(("enforced", enforced)) => job.enforced = enforced == "true",
+                Some(("system", system)) => job.system = system.to_owned(),
                 Some(("init", init)) => job.init = Some(unescape(init)),
                 Some(("word", word)) => job.command.push(unescape(word)),
                 _ => bail!("the job has a line that is not understood: {line:?}"),
@@ -278,6 +284,7 @@ mod tests {
             reports: true,
             init: Some("/sbin/init".into()),
             enforced: true,
+            system: "bare".into(),
             command: vec!["/bin/sh".into(), "-c".into(), "a\\nb\n\tc \\".into()],
         };
         assert_eq!(Job::parse(&job.to_text()).unwrap(), job);

@@ -1,9 +1,19 @@
 //! What a guest's disk holds, and who is PID 1 there.
 
+use crate::protocol::SERVICE;
 use anyhow::{Result, bail};
 
+/// What makes the initramfs of a machine that boots as an installed one does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Generator {
+    /// Debian's default.
+    InitramfsTools,
+    /// The other one that Debian has.
+    Dracut,
+}
+
 /// A kind of guest, whatever its kernel.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct System {
     /// As a user types it.
     pub name: &'static str,
@@ -18,11 +28,31 @@ pub struct System {
     pub init: Option<&'static str>,
     /// Whether the harness has bpftrust enforce before that is executed.
     pub enforced: bool,
+    /// What makes its initramfs, with bpftrust's hook in it; none for the harness's own,
+    /// which knows nothing of bpftrust.
+    pub generator: Option<Generator>,
+    /// What the kernel's command line says of bpftrust.
+    pub line: &'static str,
     /// Seconds in which it comes to its job: ten times what an idle host needs.
     pub boot_limit: u64,
     /// The series that its tests run on if none is named; none for all: a boot of
     /// this takes minutes where it is emulated.
     pub series: Option<&'static str>,
+}
+
+impl System {
+    /// What its kernel is told: with an initramfs of Debian's, the root, and what PID 1 is
+    /// to start there (bootparam(7), systemd(1)).
+    pub fn kernel_line(&self) -> String {
+        match (self.generator, self.init) {
+            (Some(_), Some(init)) => format!(
+                "root=/dev/vda rootfstype=ext4 rw init={init} systemd.unit={SERVICE} \
+                 systemd.show_status=no {}",
+                self.line
+            ),
+            _ => self.line.to_owned(),
+        }
+    }
 }
 
 /// Tools, and the harness as PID 1: boots fastest.
@@ -33,6 +63,8 @@ pub const BARE: System = System {
     more: &[],
     init: None,
     enforced: false,
+    generator: None,
+    line: "",
     boot_limit: 120,
     series: None,
 };
@@ -53,6 +85,8 @@ pub const SYSTEMD: System = System {
     ],
     init: Some("/usr/lib/systemd/systemd"),
     enforced: false,
+    generator: None,
+    line: "",
     boot_limit: 400,
     series: Some("6.18"),
 };
@@ -73,8 +107,75 @@ pub const BPFTRACE: System = System {
     ..BARE
 };
 
+/// The same, booted as an installed machine: by an initramfs of Debian's initramfs-tools,
+/// in which bpftrust starts. The policy there enforces.
+pub const BOOT: System = System {
+    name: "boot",
+    suffix: "-boot",
+    more: &[
+        "dpkg",
+        "dracut-core",
+        "gzip",
+        "initramfs-tools-core",
+        "libapparmor1",
+        "libbpf1",
+        "libkmod2",
+        "libseccomp2",
+        "systemd",
+        "udev",
+        "zstd",
+    ],
+    generator: Some(Generator::InitramfsTools),
+    ..SYSTEMD
+};
+
+/// Told to do nothing.
+pub const BOOT_OFF: System = System {
+    name: "boot-off",
+    line: "bpftrust=off",
+    ..BOOT
+};
+
+/// Told to audit; and no unit of bpftrust's is enabled.
+pub const BOOT_AUDIT: System = System {
+    name: "boot-audit",
+    line: "bpftrust=audit",
+    ..BOOT
+};
+
+/// Told to do nothing, which the policy does not let it.
+pub const BOOT_SEALED: System = System {
+    name: "boot-sealed",
+    line: "bpftrust=off",
+    ..BOOT
+};
+
+/// The policy in the initramfs is cut off.
+pub const BOOT_BROKEN: System = System {
+    name: "boot-broken",
+    ..BOOT
+};
+
+/// By an initramfs of dracut's.
+pub const BOOT_DRACUT: System = System {
+    name: "boot-dracut",
+    generator: Some(Generator::Dracut),
+    ..BOOT
+};
+
 /// Every kind that has guest tests.
-pub const SYSTEMS: &[&System] = &[&BARE, &BPFTRACE, &SYSTEMD, &TRUSTED_SYSTEMD];
+pub const SYSTEMS: &[&System] = &[
+    &BARE,
+    &BPFTRACE,
+    &SYSTEMD,
+    &TRUSTED_SYSTEMD,
+    &BOOT,
+    &BOOT_OFF,
+    &BOOT_AUDIT,
+    &BOOT_SEALED,
+    &BOOT_BROKEN,
+    &BOOT_DRACUT,
+];
 
 /// The kind of this name.
 ///
@@ -105,7 +206,7 @@ mod tests {
         }
         let error = find("nothing").unwrap_err().to_string();
         assert!(
-            error.contains("bare, bpftrace, systemd, trusted-systemd"),
+            error.contains("bare, bpftrace, systemd, trusted-systemd, boot, "),
             "{error}"
         );
     }

@@ -4,6 +4,7 @@ use crate::{setup, workspace};
 use anyhow::{Context, Result, bail, ensure};
 use bpftrust_vm::disk::Boot;
 use bpftrust_vm::initramfs::Extra;
+use bpftrust_vm::installed::{self, Installed};
 use bpftrust_vm::kernels::{self, KERNELS, Kernel};
 use bpftrust_vm::machine::{Event, Run};
 use bpftrust_vm::prepare::prepare;
@@ -43,8 +44,8 @@ pub struct Arguments {
     #[arg(long, value_name = "SERIES")]
     pub kernel: Vec<String>,
 
-    /// What the guest is, with --exec: bare, bpftrace, systemd or trusted-systemd (bare, if absent);
-    /// tests know theirs
+    /// What the guest is, with --exec: bare, bpftrace, systemd, trusted-systemd, boot or
+    /// another of vm/src/system.rs (bare, if absent); tests know theirs
     #[arg(long, value_name = "NAME", requires = "exec")]
     pub system: Option<String>,
 
@@ -128,6 +129,7 @@ fn exec(arguments: &Arguments, kernel: &'static Kernel, command: &str) -> Result
     let system = system::find(arguments.system.as_deref().unwrap_or(BARE.name))?;
     let payload = Payload::build(arguments)?;
     let boot = prepare(kernel, system, arguments.refresh)?;
+    let (payload, boot, _installed) = install(payload, boot, system)?;
     let command = words(&["/bin/sh", "-c", command]);
     let run = payload.run(&boot, system, command, arguments.timeout)?;
     let mut stdout = std::io::stdout().lock();
@@ -207,6 +209,7 @@ fn test_one(
     names: &[String],
 ) -> Result<Report> {
     let boot = prepare(kernel, system, arguments.refresh)?;
+    let (payload, boot, _installed) = install(payload.clone(), boot, system)?;
     let machine = suite::machine(kernel, system);
     let mut command = words(&[suite::HARNESS, "test", system.name]);
     command.extend(arguments.filters.iter().cloned());
@@ -252,7 +255,33 @@ fn machines(arguments: &Arguments) -> Result<Vec<(&'static Kernel, &'static Syst
     Ok(machines)
 }
 
+/// For a machine that is booted as an installed one, its initramfs, and what its disk has
+/// besides; the directory that this is in ends with what is returned last.
+fn install(
+    mut payload: Payload,
+    boot: Boot,
+    system: &System,
+) -> Result<(Payload, Boot, Option<Installed>)> {
+    let Some(generator) = system.generator else {
+        return Ok((payload, boot, None));
+    };
+    let harness = Extra {
+        from: payload.harness.clone(),
+        to: suite::HARNESS.to_owned(),
+    };
+    let programs: Vec<_> = payload.extras.iter().cloned().chain([harness]).collect();
+    let packaging = workspace::root().join("packaging");
+    let installed = installed::install(generator, &boot, &packaging, &programs)?;
+    payload.extras.extend(installed.extras.iter().cloned());
+    let boot = Boot {
+        initramfs: installed.image.clone(),
+        ..boot
+    };
+    Ok((payload, boot, Some(installed)))
+}
+
 /// What goes into a guest.
+#[derive(Clone)]
 pub struct Payload {
     harness: PathBuf,
     pub extras: Vec<Extra>,

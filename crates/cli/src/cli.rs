@@ -1,6 +1,7 @@
 //! The command line's definition: what `--help`, the man pages and the shell
 //! completions are made from. No behaviour here.
 
+mod boot;
 mod objects;
 mod policy;
 mod program;
@@ -11,6 +12,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub use boot::*;
 pub use objects::*;
 pub use policy::*;
 pub use program::*;
@@ -58,6 +60,8 @@ pub enum Verb {
     Permit(PermitArgs),
     /// Start refusing bpf() to everybody who is not signed
     Enforce(EnforceArgs),
+    /// Start at boot, as the policy and the kernel's command line say
+    Boot(BootArgs),
     /// Stop enforcing
     Release(ReleaseArgs),
     /// Show what is enforced now, who is trusted, and which BPF tokens exist
@@ -388,6 +392,9 @@ pub struct EnforceArgs {
     /// Be the process that stays
     #[arg(long, hide = true, requires = "seal")]
     pub anchor: bool,
+    /// Let mounts move until PID 1 leaves the initramfs
+    #[arg(long, hide = true, requires = "seal")]
+    pub early: bool,
     /// Trust the running processes of this name without evidence; may be given more than once
     #[arg(long, value_name = "NAME")]
     pub adopt: Vec<String>,

@@ -48,6 +48,7 @@ fn run(verb: &Verb) -> anyhow::Result<Outcome> {
         Verb::Policy(args) => verbs::policy::run(args),
         Verb::Permit(args) => verbs::permit::run(args),
         Verb::Enforce(args) => verbs::enforce::run(args),
+        Verb::Boot(args) => verbs::boot::run(args),
         Verb::Release(args) => verbs::release::run(args),
         Verb::Status(args) => verbs::status::run(args),
         Verb::Metrics(args) => verbs::metrics::run(args),

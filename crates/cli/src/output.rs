@@ -51,6 +51,32 @@ pub fn warn(text: &str) {
     diagnose(&format!("warning: {text}"));
 }
 
+/// How grave a line of the kernel's log is (syslog(2)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KernelLevel {
+    /// Something failed.
+    Error = 3,
+    /// Somebody should know.
+    Warning = 4,
+    /// As it should be.
+    Notice = 5,
+}
+
+/// Writes a line to the kernel's log, for who starts before there is any other
+/// (`Documentation/ABI/testing/dev-kmsg`). Nobody is left to tell when that fails.
+pub fn log_to_kernel(level: KernelLevel, text: &str) {
+    let line = format!("<{}>bpftrust: {text}\n", level as u8);
+    // One write is one record.
+    if let Ok(mut log) = std::fs::File::options().write(true).open("/dev/kmsg") {
+        let _ = log.write_all(line.as_bytes());
+    }
+}
+
+/// Passes on a line that another process of ours said on its stderr.
+pub fn relay(line: &str) {
+    diagnose(line);
+}
+
 /// A line on stderr. Nobody is left to tell when that fails.
 fn diagnose(line: &str) {
     let _ = writeln!(io::stderr().lock(), "{line}");

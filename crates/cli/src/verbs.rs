@@ -1,6 +1,7 @@
 //! One file per verb, each with `run(&Args) -> anyhow::Result<Outcome>`.
 
 pub mod attack;
+pub mod boot;
 pub mod check;
 pub mod digest;
 pub mod enforce;

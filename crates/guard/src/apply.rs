@@ -155,6 +155,8 @@ pub(crate) fn compile(
         keys: count(keys.len()),
         rules: count(rules.len()),
         audit: (mode == Mode::Audit).into(),
+        sealed_boot: policy.sealed_boot.into(),
+        reserved: 0,
         ceiling: rights(&policy.ceiling),
         fallback: rights(&policy.fallback),
         serial: policy.serial,

@@ -164,6 +164,7 @@ impl Compiled {
                 .ok_or_else(|| wrong("a rule about libraries that this version does not know"))?,
             requires: requirements(header.required)?,
             serial: header.serial,
+            sealed_boot: header.sealed_boot != 0,
             policy_keys: signers
                 .iter()
                 .filter(|(key, _)| key.orders != 0)

@@ -30,7 +30,7 @@ use crate::clock::Boot;
 use crate::gate::Gate;
 use crate::pins::{BPFFS, LATCH, Pins, SEAL_HOOKS, SWITCH, View, hooks};
 use crate::skeleton::{GuardSkel, GuardSkelBuilder};
-use crate::{Error, Policy, Result, Seal, latch, seal};
+use crate::{Error, Policy, Result, Seal, Stage, latch, seal};
 
 /// `f_type` of bpffs (`include/uapi/linux/magic.h`).
 const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
@@ -84,15 +84,15 @@ pub struct Adopted {
 /// doesn't take the policy;
 /// [`Error::Ineffective`] if it took all and refuses nothing.
 pub fn enforce(policy: &Policy, mode: Mode, adopted: &[Adopted]) -> Result<()> {
-    begin(policy, mode, adopted, false).map(drop)
+    begin(policy, mode, adopted, None).map(drop)
 }
 
-/// Starts the guard, sealed or not, and returns its links.
+/// Starts the guard, sealed at some stage or not at all, and returns its links.
 pub(crate) fn begin(
     policy: &Policy,
     mode: Mode,
     adopted: &[Adopted],
-    sealed: bool,
+    seal: Option<Stage>,
 ) -> Result<Vec<OwnedFd>> {
     let _lock = lock()?;
     let pins = Pins::standard();
@@ -101,7 +101,7 @@ pub(crate) fn begin(
         pins: &pins,
         succeeded: false,
     };
-    let links = start(&pins, policy, mode, adopted, sealed)?;
+    let links = start(&pins, policy, mode, adopted, seal)?;
     if Gate::is_shut()? != (mode == Mode::Enforce) {
         return Err(Error::Ineffective);
     }
@@ -243,8 +243,9 @@ fn start(
     policy: &Policy,
     mode: Mode,
     adopted: &[Adopted],
-    sealed: bool,
+    seal: Option<Stage>,
 ) -> Result<Vec<OwnedFd>> {
+    let sealed = seal.is_some();
     let mut storage = MaybeUninit::uninit();
     let mut open = GuardSkelBuilder::default()
         .open(&mut storage)
@@ -253,6 +254,7 @@ fn start(
     let constants = constants.expect("the object has read-only data");
     constants.audit = mode == Mode::Audit;
     constants.seal = sealed;
+    constants.early = seal == Some(Stage::Initramfs);
     if mode == Mode::Enforce {
         let repetitions = open.maps.repetitions.set_max_entries(1);
         repetitions.map_err(kernel("open", "the map of repetitions"))?;

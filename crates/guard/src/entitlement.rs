@@ -244,6 +244,7 @@ mod tests {
         Policy {
             mode: Mode::Enforce,
             serial: 0,
+            sealed_boot: false,
             policy_keys: Vec::new(),
             libraries: Libraries::Any,
             requires: Requirements::empty(),

@@ -60,7 +60,7 @@ pub use permit::permit;
 pub use policy::{
     Keys, Libraries, POLICY, Policy, PolicyError, Publisher, Refused, Signer, SystemKeyring,
 };
-pub use seal::{Anchor, seal};
+pub use seal::{Anchor, Stage, return_anchor, seal};
 pub use source::TextError;
 pub use status::{Image, Key, Object, Script, Seal, Status, Token};
 pub use verifier::Verified;

@@ -37,6 +37,9 @@ pub struct Policy {
     /// Its number among those that the policy keys sign: a sealed guard takes only
     /// a higher one than it had.
     pub serial: u64,
+    /// Whether the guard is sealed from the boot on, whatever the kernel's command line
+    /// says.
+    pub sealed_boot: bool,
     /// The keys that sign policies and permits for a sealed guard, and no files.
     pub policy_keys: Vec<Signer>,
     /// What files must be that trusted processes run code from.

@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::enforce::{begin, lock};
 use crate::pins::Pins;
-use crate::{Error, Mode, Policy, Result};
+use crate::{Error, Mode, Policy, Result, Seal};
 
 /// The name of the process that holds a sealed guard, as `ps` shows it.
 const ANCHOR: &str = "bpftrust-anchor";
@@ -39,17 +39,27 @@ impl Anchor {
     }
 }
 
+/// Where a sealed guard is started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// At the root that stays: from now on the mounts that it stands on do not move.
+    Root,
+    /// In an initramfs: they may move until PID 1 has another root (`bpf/protect.h`,
+    /// `in_initramfs`).
+    Initramfs,
+}
+
 /// Starts the guard sealed: until reboot nothing in user space ends it. This
 /// process becomes its anchor; call it on the first thread, in a process of its
 /// own.
 ///
 /// # Errors
 /// As [`enforce`](crate::enforce); [`Error::OtherMountNamespace`].
-pub fn seal(policy: &Policy) -> Result<Anchor> {
+pub fn seal(policy: &Policy, stage: Stage) -> Result<Anchor> {
     // First, so that who may not is told so.
     drop(lock()?);
     set_apart()?;
-    let links = begin(policy, Mode::Enforce, &[], true)?;
+    let links = begin(policy, Mode::Enforce, &[], Some(stage))?;
     Ok(Anchor {
         _links: links,
         _directory: Pins::standard().open()?,
@@ -72,6 +82,11 @@ fn set_apart() -> Result<()> {
     fs::write(name, ANCHOR).map_err(failed(name))?;
     let score = "/proc/self/oom_score_adj";
     fs::write(score, SPARED).map_err(failed(score))?;
+    move_to_root_cgroup(0)
+}
+
+/// Moves a process to the root cgroup, 0 for this one.
+fn move_to_root_cgroup(pid: u32) -> Result<()> {
     let procs = "cgroup.procs";
     let file = openat(
         root_cgroup()?,
@@ -80,8 +95,25 @@ fn set_apart() -> Result<()> {
         FileMode::empty(),
     );
     file.map_err(io::Error::from)
-        .and_then(|file| File::from(file).write_all(b"0"))
-        .map_err(failed(procs))
+        .and_then(|file| File::from(file).write_all(pid.to_string().as_bytes()))
+        .map_err(|source| Error::Pin {
+            operation: "write",
+            path: procs.into(),
+            source,
+        })
+}
+
+/// Brings the anchor of a sealed guard back to the root cgroup, out of which systemd
+/// takes whatever runs there when it starts (`src/core/cgroup.c`,
+/// `manager_setup_cgroup`).
+///
+/// # Errors
+/// [`Error::Pin`].
+pub fn return_anchor(seal: &Seal) -> Result<()> {
+    match is_anchor(seal.anchor) {
+        true => move_to_root_cgroup(seal.anchor),
+        false => Ok(()),
+    }
 }
 
 /// Whether the process of that number is an anchor still. Only for readers:

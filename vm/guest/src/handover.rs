@@ -1,9 +1,10 @@
 //! A guest whose PID 1 is another: it gets a unit that serves the job.
 
 use crate::pid1;
+use crate::tests::boot;
 use crate::unit::UNITS;
 use anyhow::{Context, Result, ensure};
-use bpftrust_vm::protocol::{Job, SERVED_JOB_PATH};
+use bpftrust_vm::protocol::{FILES_DIR, JOB_PATH, Job, SERVED_JOB_PATH, SERVICE};
 use bpftrust_vm::suite::HARNESS;
 use std::fs;
 use std::io::Write;
@@ -20,8 +21,6 @@ const MASKED: &[&str] = &[
     "systemd-journal-catalog-update.service",
 ];
 
-const UNIT: &str = "bpftrust-guest.service";
-
 /// The job, once the system is up; it ends the machine, however it ends itself.
 const CONTENT: &str = "\
 [Unit]
@@ -36,15 +35,30 @@ StandardError=journal+console
 TimeoutStopSec=infinity
 ";
 
-/// Makes `init` PID 1, on the disk. Returns if it can't.
-pub fn hand_over(init: &str, job: &Job) -> Result<()> {
-    // systemd mounts what is not mounted yet.
-    if job.enforced {
-        pid1::mount_all()?;
-        enforce()?;
-    } else {
-        pid1::mount_one("tmpfs", "/run", "mode=755")?;
-    }
+/// Does the harness's part in an initramfs that has an `/init` of its own, with the disk
+/// mounted at `root`: what a disk has that was installed, and the job.
+pub fn stage(root: &Path) -> Result<ExitCode> {
+    let job = fs::read_to_string(format!("/{JOB_PATH}")).context("cannot read the job")?;
+    let job = Job::parse(&job)?;
+    pid1::copy_tree(&Path::new("/").join(FILES_DIR), root)?;
+    let harness = root.join(HARNESS.trim_start_matches('/'));
+    fs::copy(HARNESS, &harness).with_context(|| format!("cannot copy to {}", harness.display()))?;
+    pass(&job, root)?;
+    boot::stage(&job.system, root)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Becomes a program of the disk that is mounted at `root`. Returns if it can't.
+pub fn on_disk(root: &Path, words: &[&str]) -> Result<ExitCode> {
+    let (program, arguments) = words.split_first().context("nothing to run")?;
+    std::env::set_current_dir(root).with_context(|| format!("cannot enter {}", root.display()))?;
+    rustix::process::chroot(".").context("cannot make the disk the root")?;
+    Err(Command::new(program).args(arguments).exec())
+        .with_context(|| format!("cannot execute {program}"))
+}
+
+/// Leaves the job to the service of another PID 1, whose root is or will be `root`.
+fn pass(job: &Job, root: &Path) -> Result<()> {
     let mut file = fs::OpenOptions::new();
     let mut file = file
         .write(true)
@@ -56,15 +70,27 @@ pub fn hand_over(init: &str, job: &Job) -> Result<()> {
         .context("cannot pass the job")?;
     let units = Path::new(UNITS);
     fs::create_dir_all(units).with_context(|| format!("cannot make {UNITS}"))?;
-    fs::write(units.join(UNIT), CONTENT).with_context(|| format!("cannot write {UNIT}"))?;
+    fs::write(units.join(SERVICE), CONTENT).with_context(|| format!("cannot write {SERVICE}"))?;
     for unit in MASKED {
         symlink("/dev/null", units.join(unit)).with_context(|| format!("cannot mask {unit}"))?;
     }
     // Empty, not absent: an identity is made, and nothing is set up as if it was the
     // system's first boot (machine-id(5)).
-    fs::write("/etc/machine-id", "").context("cannot empty /etc/machine-id")?;
+    fs::write(root.join("etc/machine-id"), "").context("cannot empty /etc/machine-id")
+}
+
+/// Makes `init` PID 1, on the disk. Returns if it can't.
+pub fn hand_over(init: &str, job: &Job) -> Result<()> {
+    // systemd mounts what is not mounted yet.
+    if job.enforced {
+        pid1::mount_all()?;
+        enforce()?;
+    } else {
+        pid1::mount_one("tmpfs", "/run", "mode=755")?;
+    }
+    pass(job, Path::new("/"))?;
     let error = Command::new(init)
-        .args([&format!("--unit={UNIT}"), "--show-status=no"])
+        .args([&format!("--unit={SERVICE}"), "--show-status=no"])
         .env_clear()
         .exec();
     Err(error).with_context(|| format!("cannot execute {init}"))

@@ -56,6 +56,7 @@ use crate::guest::Guest;
 use anyhow::{Context, Result, bail};
 use bpftrust_vm::kernels::{self, Kernel};
 use bpftrust_vm::system::{self, System};
+use std::path::Path;
 use std::process::ExitCode;
 
 const USAGE: &str = "usage: bpftrust-guest COMMAND
@@ -66,6 +67,9 @@ const USAGE: &str = "usage: bpftrust-guest COMMAND
                                        count what rows of the benchmark cost, in a guest
   startup                              time the start of a loader, in a guest
   enforce                              sign systemd and enforce, before it starts
+  stage ROOT                           put this run's files onto the disk, in an initramfs
+  on-disk ROOT WORD...                 run a command there
+  trust-systemd                        sign systemd, as of the policy's publisher
   serve                                run the guest's job, as a service of its PID 1
   demo                                 tell the story of `make demo`, in a guest
   tools [FILTER...]                    run the tools of `cargo xtask tools`, in a guest
@@ -103,6 +107,12 @@ fn dispatch() -> Result<ExitCode> {
         ["demo"] => demo::run(),
         ["enforce"] => {
             tests::sandbox::enforce_early(&mut Guest::new("enforce", "early")?)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        ["stage", root] => handover::stage(Path::new(root)),
+        ["on-disk", root, ref words @ ..] => handover::on_disk(Path::new(root), words),
+        ["trust-systemd"] => {
+            tests::sandbox::sign_systemd_for_all(&mut Guest::new("trust", "systemd")?)?;
             Ok(ExitCode::SUCCESS)
         }
         ["serve"] => handover::serve(),

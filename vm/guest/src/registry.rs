@@ -70,6 +70,12 @@ pub const GROUPS: &[&Group] = &[
     &tests::systemd::GROUP,
     &tests::sandbox::GROUP,
     &tests::sandbox::TRUSTED,
+    &tests::boot::GROUP,
+    &tests::boot::OFF,
+    &tests::boot::AUDIT,
+    &tests::boot::SEALED,
+    &tests::boot::BROKEN,
+    &tests::boot::DRACUT,
     // Last: nothing unseals a guest.
     &tests::seal::GROUP,
 ];
@@ -115,6 +121,8 @@ pub enum RunsOn {
     Systemd,
     /// The same, of which bpftrust trusts systemd.
     TrustedSystemd,
+    /// Those that bpftrust supports, as this one.
+    Booted(&'static System),
 }
 
 impl RunsOn {
@@ -126,6 +134,7 @@ impl RunsOn {
             Self::Bpftrace => (kernel.supported, &BPFTRACE),
             Self::Systemd => (kernel.supported, &SYSTEMD),
             Self::TrustedSystemd => (kernel.supported, &TRUSTED_SYSTEMD),
+            Self::Booted(system) => (kernel.supported, system),
         };
         kernels && its.name == system.name
     }

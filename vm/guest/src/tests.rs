@@ -5,6 +5,7 @@ pub mod attack;
 pub mod audited;
 pub mod bare;
 pub mod before;
+pub mod boot;
 pub mod bpftool;
 pub mod bpftrace;
 pub mod bulk;

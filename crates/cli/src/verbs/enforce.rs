@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::os::unix::ffi::OsStrExt;
 
 use anyhow::{anyhow, bail};
-use bpftrust_guard::{Adopted, Mode};
+use bpftrust_guard::{Adopted, Mode, Stage};
 use bpftrust_host::users::User;
 use bpftrust_host::{Facts, Group, Root, State, evaluate, processes};
 
@@ -38,7 +38,11 @@ pub fn run(args: &EnforceArgs) -> anyhow::Result<Outcome> {
     require(&facts)?;
     let anchor = if args.seal {
         anchor::detach()?;
-        Some(explain(bpftrust_guard::seal(&policy))?)
+        let stage = match args.early {
+            true => Stage::Initramfs,
+            false => Stage::Root,
+        };
+        Some(explain(bpftrust_guard::seal(&policy, stage))?)
     } else {
         explain(bpftrust_guard::enforce(&policy, mode, &adopted))?;
         None

@@ -151,6 +151,7 @@ fn as_json(policy: &Policy) -> Value {
     json!({
         "mode": policy.mode.name(),
         "serial": policy.serial,
+        "sealed_boot": policy.sealed_boot,
         "policy_keys": policy.policy_keys.iter().map(signer_as_json).collect::<Vec<_>>(),
         "libraries": policy.libraries.name(),
         "require": require(policy.requires),
@@ -199,6 +200,10 @@ fn as_text(policy: &Policy) -> String {
     line(&mut text, "mode", policy.mode.name());
     if policy.serial > 0 {
         line(&mut text, "serial", &policy.serial.to_string());
+    }
+    if policy.sealed_boot {
+        let sealed = "sealed, whatever the kernel's command line says";
+        line(&mut text, "boot", sealed);
     }
     for signer in &policy.policy_keys {
         let key = format!("{}  {}", signer.hint, subject(signer));

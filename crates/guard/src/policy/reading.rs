@@ -9,9 +9,9 @@ use toml::Spanned;
 
 use super::text::{DigestText, PolicyKeysText, PolicyText, PublisherText, RefusedText};
 use super::{Keys, MAX_SIZE, Policy, PolicyError, Publisher, Refused, Signer, SystemKeyring};
-use crate::Vocabulary;
 use crate::source::{NameText, Source, TextError, read_regular};
 use crate::vocabulary::known;
+use crate::{Mode, Vocabulary};
 
 /// Beside the policy file: what relative certificate paths are relative to.
 const CERTIFICATES: &str = "certificates";
@@ -75,10 +75,19 @@ impl<'a> Reading<'a> {
             .iter()
             .map(|path| self.signer(POLICY_KEYS, path, allow_issuer))
             .collect::<Result<_, _>>()?;
+        let mode = text.mode.into();
+        let sealed_boot = match text.boot.sealed {
+            Some(sealed) if *sealed.get_ref() && mode == Mode::Audit => {
+                let problem = "mode = \"audit\" refuses nothing: there is nothing to seal";
+                return Err(self.problem(sealed.span(), problem));
+            }
+            sealed => sealed.is_some_and(Spanned::into_inner),
+        };
         let versions = text.minimum_version.into_iter();
         let policy = Policy {
-            mode: text.mode.into(),
+            mode,
             serial: text.serial.0,
+            sealed_boot,
             policy_keys,
             libraries: text.libraries.into(),
             requires: text.require.0 | text.ceiling.requires(),

@@ -111,6 +111,7 @@ fn a_policy_says_what_is_written() {
 fn a_short_policy_limits_nothing_and_grants_what_has_a_name() {
     let policy = Place::new().load(A).unwrap();
     assert_eq!(policy.mode, Mode::Enforce);
+    assert!(!policy.sealed_boot);
     assert_eq!(policy.libraries, Libraries::Signed);
     assert_eq!(policy.ceiling, Rights::UNLIMITED);
     assert_eq!(
@@ -151,6 +152,10 @@ fn what_makes_no_sense_is_refused_where_it_stands() {
         (
             "mode = \"on\"\n+",
             "p.toml:1:8: unknown variant `on`, expected `enforce` or `audit`",
+        ),
+        (
+            "mode = \"audit\"\nboot.sealed = true\n",
+            "p.toml:2:15: mode = \"audit\" refuses nothing: there is nothing to seal",
         ),
         (
             "libraries = \"all\"\n",

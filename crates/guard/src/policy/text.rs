@@ -20,6 +20,8 @@ pub(super) struct PolicyText {
     #[serde(default)]
     pub(super) serial: SerialText,
     #[serde(default)]
+    pub(super) boot: BootText,
+    #[serde(default)]
     pub(super) policy_keys: PolicyKeysText,
     #[serde(default)]
     pub(super) libraries: LibrariesText,
@@ -59,6 +61,12 @@ impl TryFrom<i128> for SerialText {
             .map(Self)
             .ok_or_else(|| format!("a serial is 0 to {}, not {number}", Policy::MAX_SERIAL))
     }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct BootText {
+    pub(super) sealed: Option<Spanned<bool>>,
 }
 
 #[derive(Default, Deserialize)]

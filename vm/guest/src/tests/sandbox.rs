@@ -164,14 +164,19 @@ const GRANT: Grant<'_> = Grant {
     abilities: "",
 };
 
+/// Signs systemd for all that it does by BPF.
+pub fn sign_systemd_for_all(guest: &mut Guest) -> Result<()> {
+    sign_systemd(guest, GRANT)
+}
+
 /// What is done before systemd is executed first.
 pub fn enforce_early(guest: &mut Guest) -> Result<()> {
     fixture::configure(guest)?;
-    sign_systemd(guest, GRANT)?;
+    sign_systemd_for_all(guest)?;
     guest.run(&["bpftrust", "enforce"])?.success().map(drop)
 }
 
-fn signed_before_it_starts_systemd_keeps_all(guest: &mut Guest) -> Result<()> {
+pub fn signed_before_it_starts_systemd_keeps_all(guest: &mut Guest) -> Result<()> {
     let trusted = image(guest, 1)?;
     ensure!(trusted["publisher"] == "acme", "{trusted:#}");
     let found = try_all(guest)?;
