@@ -21,6 +21,9 @@ pub use recorded::*;
 /// Where `verify` looks for certificates unless told otherwise.
 pub const CERTIFICATE_DIRECTORY: &str = "/etc/bpftrust/certificates";
 
+/// Where packages put signatures of files that they, or others, install.
+pub const SIGNATURES: &str = "/usr/lib/bpftrust/signatures";
+
 /// Only signed programs may use bpf()
 #[derive(Debug, Parser)]
 #[command(
@@ -44,7 +47,7 @@ pub enum Verb {
     Digest(DigestArgs),
     /// Sign executables or libraries, or everything of that kind in a directory
     Sign(SignArgs),
-    /// Put a signature that was made elsewhere on a file
+    /// Put signatures that were made elsewhere on files
     Install(InstallArgs),
     /// Ask whether the signature of a file is good
     Verify(VerifyArgs),
@@ -226,6 +229,12 @@ pub struct SignArgs {
     /// Where detached signatures go: a directory, or for one FILE a file name; default beside each FILE
     #[arg(long, value_name = "PATH", requires = "detached")]
     pub out: Option<PathBuf>,
+    /// Put detached signatures into DIR as `install --tree` wants them, for a package
+    #[arg(long, value_name = "DIR", requires = "detached", conflicts_with_all = ["out", "bare"])]
+    pub tree: Option<PathBuf>,
+    /// Where the root of the host is that the FILEs are for; default /
+    #[arg(long, value_name = "DIR", requires = "tree")]
+    pub root: Option<PathBuf>,
     /// Files and directories to sign
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
@@ -268,22 +277,41 @@ pub struct ScriptRunArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 A signature is what `sign --detached` or `fsverity sign` wrote. The latter does not say which key \
-made it: --certificate does, and the signature is checked against it before the file is touched.")]
+made it: --certificate does, and the signature is checked against it before the file is touched.
+
+With --tree, the directory has for /usr/sbin/tool a directory usr/sbin/tool, and in it signatures \
+of any number of versions, *.bpftrust-sig, as `sign --detached --tree` writes them. The one that \
+fits what the file holds now is put on it, of several that of the highest version. Done twice, it \
+changes nothing. No file is touched unless a certificate of this host says that the signature is \
+good; a good one by another key stays; no symbolic link is followed.
+
+Exit status: 0 done; 1 with --tree: nothing fits a file, or it can't be checked; 2 could not be done.")]
 pub struct InstallArgs {
     /// Signature of the one FILE; default FILE.bpftrust-sig
     #[arg(long, value_name = "SIGNATURE")]
     pub signature: Option<PathBuf>,
+    /// Put on whatever files it is for what fits of a directory of signatures; default
+    /// /usr/lib/bpftrust/signatures
+    #[arg(
+        long,
+        value_name = "DIR",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = SIGNATURES,
+        conflicts_with = "signature"
+    )]
+    pub tree: Option<PathBuf>,
     /// Certificates to check the signature against; may be given more than once
     ///
     /// Without it, /etc/bpftrust/certificates/*.pem, and a signature by none of their keys is
-    /// installed unchecked.
+    /// installed unchecked (with --tree, not at all).
     #[arg(long = "certificate", value_name = "CERT.pem")]
     pub certificates: Vec<PathBuf>,
     /// Accept a certificate that may issue others (CA:TRUE)
     #[arg(long)]
     pub allow_issuer: bool,
-    /// Files that the signatures are for
-    #[arg(required = true, value_name = "FILE")]
+    /// Files that the signatures are for; with --tree default all
+    #[arg(required_unless_present = "tree", value_name = "FILE")]
     pub files: Vec<PathBuf>,
 }
 

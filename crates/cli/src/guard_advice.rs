@@ -105,7 +105,9 @@ fn help(error: &Error) -> Option<&'static str> {
             errno => refused_order(errno),
         },
         Error::NotSealed => "nothing is to be permitted: type what you want to do",
-        Error::Damaged { .. } => "type 'bpftrust release' with the version that started it",
+        Error::Damaged { .. } => {
+            "type 'bpftrust release' with the version that started it, or start the machine again"
+        }
         _ => return None,
     };
     Some(text)

@@ -56,7 +56,8 @@ pub fn read_regular(path: &Path) -> anyhow::Result<Vec<u8>> {
     read_bounded(open_regular(path)?, path)
 }
 
-fn read_bounded(file: File, path: &Path) -> anyhow::Result<Vec<u8>> {
+/// The content of an open file of bounded size; `path` is for the error.
+pub fn read_bounded(file: File, path: &Path) -> anyhow::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.take(MAX_SMALL_FILE + 1)
         .read_to_end(&mut bytes)

@@ -14,6 +14,7 @@ mod recorded;
 mod replace;
 mod rights;
 mod script_file;
+mod signature_tree;
 mod signer;
 mod target;
 mod tree;

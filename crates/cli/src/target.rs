@@ -74,6 +74,11 @@ impl Target {
         }
     }
 
+    /// How it is called.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The file itself.
     pub fn file(&self) -> &File {
         &self.file

@@ -3,7 +3,7 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -31,14 +31,26 @@ impl Member {
         let (Some(root), Some(inside)) = (&self.root, &self.inside) else {
             return open_regular(&self.path);
         };
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-        let opening = || format!("opening {}", escaped(&self.path));
-        let file =
-            File::from(openat2(root, inside, flags, Mode::empty(), resolve).with_context(opening)?);
-        require_regular(&file.metadata().with_context(opening)?).with_context(opening)?;
-        Ok(file)
+        open_beneath(root, inside).with_context(|| format!("opening {}", escaped(&self.path)))
     }
+}
+
+/// Opens a regular file below a directory, without following any symbolic link. Looks
+/// before it opens, as [`open_regular`] does.
+///
+/// # Errors
+/// Those of openat2(2): `ELOOP` if a link is on the way, `EXDEV` if the path leads out
+/// of the directory; and if it is no regular file.
+pub fn open_beneath(root: impl AsFd, inside: &Path) -> anyhow::Result<File> {
+    let open = |flags| -> anyhow::Result<File> {
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+        let flags = flags | OFlags::CLOEXEC;
+        let file = File::from(openat2(&root, inside, flags, Mode::empty(), resolve)?);
+        require_regular(&file.metadata()?)?;
+        Ok(file)
+    };
+    open(OFlags::PATH)?;
+    open(OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)
 }
 
 /// What a command line names.

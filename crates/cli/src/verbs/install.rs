@@ -1,5 +1,7 @@
 //! `bpftrust install`: signatures that were made elsewhere.
 
+mod tree;
+
 use std::path::Path;
 
 use anyhow::{Context, anyhow, ensure};
@@ -10,9 +12,9 @@ use crate::advice::advised;
 use crate::cli::{CERTIFICATE_DIRECTORY, InstallArgs};
 use crate::input::{pem_files, read_certificates, read_regular};
 use crate::output::{self, Outcome, escaped};
+use crate::signature_tree::SUFFIX;
 use crate::target::Target;
 use crate::tree::with_suffix;
-use crate::verbs::sign::SUFFIX;
 
 pub fn run(args: &InstallArgs) -> anyhow::Result<Outcome> {
     ensure!(
@@ -28,6 +30,9 @@ pub fn run(args: &InstallArgs) -> anyhow::Result<Outcome> {
             Vec::new()
         },
     };
+    if let Some(directory) = &args.tree {
+        return tree::run(directory, &args.files, judges.certificates());
+    }
     let mut outcome = Outcome::Yes;
     for path in &args.files {
         let beside = with_suffix(path, SUFFIX);
@@ -50,6 +55,14 @@ struct Judges {
 }
 
 impl Judges {
+    /// Those that may say that a signature is good.
+    fn certificates(&self) -> &[Certificate] {
+        match &self.given[..] {
+            [] => &self.known,
+            given => given,
+        }
+    }
+
     /// Was the signature checked? `false` if no certificate is there to do it.
     fn check(&self, signature: &FileSignature, digest: &Digest) -> Result<bool, Refusal> {
         if !self.given.is_empty() {
@@ -83,18 +96,28 @@ fn install(path: &Path, source: &Path, judges: &Judges) -> anyhow::Result<()> {
     let digest = target.content()?.digest;
     let is_checked = judges.check(&signature, &digest).with_context(naming)?;
     target.attach(&signature, &digest)?;
-    let kind = signature
-        .statement()
-        .map_or("bare file", |statement| statement.kind().name());
+    let signed_as = signed_as(&signature);
     output::print(&match is_checked {
-        true => format!("{}: signed as {kind}, {digest}\n", escaped(path)),
+        true => format!("{}: {signed_as}, {digest}\n", escaped(path)),
         false => format!(
-            "{}: carries a signature as {kind}, not checked: no certificate of key {}\n",
+            "{}: {signed_as} it says, not checked: no certificate of key {}\n",
             escaped(path),
             signature.key()
         ),
     });
     Ok(())
+}
+
+/// "signed as loader execsnoop version 2".
+fn signed_as(signature: &FileSignature) -> String {
+    let Some(statement) = signature.statement() else {
+        return "signed as bare file".into();
+    };
+    let kind = statement.kind().name();
+    match statement.grant() {
+        Some(grant) => format!("signed as {kind} {} version {}", grant.name, grant.version),
+        None => format!("signed as {kind}"),
+    }
 }
 
 /// A signature from a file, with what to type if it does not say whose it is.

@@ -5,7 +5,7 @@ mod script;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{anyhow, bail, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 use bpftrust_guard::GrantFile;
 use bpftrust_signature::{
     FileSignature, Grant, Kind, PemSigner, Requirements, Signer, Statement, sign, verify,
@@ -18,12 +18,10 @@ use crate::elf::{self, Role};
 use crate::output::{self, Outcome, escaped};
 use crate::parallel;
 use crate::replace::replace;
+use crate::signature_tree::{self, SUFFIX};
 use crate::signer::read_signer;
 use crate::target::Target;
 use crate::tree::{self, Member, Named};
-
-/// What is added to a file's name for its detached signature.
-pub const SUFFIX: &str = ".bpftrust-sig";
 
 pub fn run(args: &SignArgs) -> anyhow::Result<Outcome> {
     let grant = grant(args)?;
@@ -158,7 +156,7 @@ fn sign_member(
         target.require_verity()?;
     }
     let (signature, digest) = make_signature(&target, statement, signer)?;
-    let detached = match places.of(member) {
+    let detached = match places.of(member, &digest)? {
         None => {
             target.attach(&signature, &digest)?;
             None
@@ -285,12 +283,20 @@ enum Places {
     Beside,
     File(PathBuf),
     Directory(PathBuf),
+    /// A directory of signatures, and the root of the host that they are for.
+    Tree(PathBuf, PathBuf),
 }
 
 impl Places {
     /// # Errors
     /// If two files would get the same place.
     fn new(args: &SignArgs, members: &[Member]) -> anyhow::Result<Self> {
+        if let Some(tree) = &args.tree {
+            let root = args.root.as_deref().unwrap_or(Path::new("/"));
+            let finding = || format!("finding {}", escaped(root));
+            let root = root.canonicalize().with_context(finding)?;
+            return Ok(Self::Tree(tree.clone(), root));
+        }
         let Some(out) = &args.out else {
             return Ok(if args.detached {
                 Self::Beside
@@ -304,11 +310,7 @@ impl Places {
         {
             return Ok(Self::File(out.clone()));
         }
-        let places = Self::Directory(out.clone());
-        let mut taken: Vec<_> = members
-            .iter()
-            .filter_map(|member| places.of(member))
-            .collect();
+        let mut taken: Vec<_> = members.iter().map(|member| inside(out, member)).collect();
         taken.sort();
         if let Some(pair) = taken.windows(2).find(|pair| pair[0] == pair[1]) {
             bail!(
@@ -316,21 +318,33 @@ impl Places {
                 escaped(&pair[0])
             );
         }
-        Ok(places)
+        Ok(Self::Directory(out.clone()))
     }
 
-    fn of(&self, member: &Member) -> Option<PathBuf> {
-        match self {
+    /// # Errors
+    /// If the file is not below the root that was named.
+    fn of(&self, member: &Member, digest: &Digest) -> anyhow::Result<Option<PathBuf>> {
+        Ok(match self {
             Self::Nowhere => None,
             Self::Beside => Some(tree::with_suffix(&member.path, SUFFIX)),
             Self::File(path) => Some(path.clone()),
-            Self::Directory(directory) => {
-                let name = member.path.file_name().map(Path::new);
-                let inside = member.inside.as_deref().or(name).unwrap_or(Path::new(""));
-                Some(directory.join(tree::with_suffix(inside, SUFFIX)))
+            Self::Directory(directory) => Some(inside(directory, member)),
+            Self::Tree(tree, root) => {
+                let path = member.path.canonicalize().context("finding its path")?;
+                let path = path
+                    .strip_prefix(root)
+                    .with_context(|| format!("it is not below {}", escaped(root)))?;
+                Some(tree.join(signature_tree::place(path, digest)))
             }
-        }
+        })
     }
+}
+
+/// Where in a directory the signature of a file goes.
+fn inside(directory: &Path, member: &Member) -> PathBuf {
+    let name = member.path.file_name().map(Path::new);
+    let inside = member.inside.as_deref().or(name).unwrap_or(Path::new(""));
+    directory.join(tree::with_suffix(inside, SUFFIX))
 }
 
 /// Writes a signature to a file of its own, wholly or not at all. A bare one is
