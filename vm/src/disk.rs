@@ -1,6 +1,7 @@
 //! The guest's disk: real Debian packages and the kernel's modules on ext4 with
 //! fs-verity, made without root.
 
+use crate::dpkg;
 use crate::kernels::Choice;
 use crate::tool;
 use anyhow::{Context, Result, bail};
@@ -104,6 +105,9 @@ pub fn make_tree(debs: &Path, root: &Path) -> Result<()> {
             .with_context(|| format!("cannot make {dir} in {}", root.display()))?;
     }
     unpack(debs, root)?;
+    if root.join("usr/bin/dpkg").exists() {
+        dpkg::register(debs, root)?;
+    }
     let shell = root.join("usr/bin/sh");
     if !shell.exists() {
         symlink("dash", &shell).with_context(|| format!("cannot make {}", shell.display()))?;

@@ -8,7 +8,7 @@
 //! - [`kernels`]: which kernels, and what each cannot do
 //! - [`system`]: what is on the disk, and who is PID 1
 //! - [`apt`]: packages, from the mirror that this machine already uses
-//! - [`disk`], [`initramfs`], [`cpio`], [`modules`]: what the guest boots from
+//! - [`disk`], [`dpkg`], [`initramfs`], [`cpio`], [`modules`]: what the guest boots from
 //! - [`installed`]: an initramfs as Debian's own tools make it, with bpftrust in it
 //! - [`machine`]: one boot, from job to outcome
 //! - [`suite`]: the guest tests on one kernel, and all results in one report
@@ -19,6 +19,7 @@ pub mod apt;
 pub mod cache;
 pub mod cpio;
 pub mod disk;
+pub mod dpkg;
 pub mod initramfs;
 pub mod installed;
 pub mod kernels;

@@ -107,6 +107,19 @@ pub const BPFTRACE: System = System {
     ..BARE
 };
 
+/// With dpkg and apt, and their database of what is there: packages of ours are
+/// installed as on a host.
+pub const DPKG: System = System {
+    name: "dpkg",
+    suffix: "-dpkg",
+    more: &["apt", "dpkg", "init-system-helpers"],
+    series: Some("6.18"),
+    ..BARE
+};
+
+/// Where our package is in a guest of [`DPKG`].
+pub const PACKAGE_PATH: &str = "/root/bpftrust.deb";
+
 /// The same, booted as an installed machine: by an initramfs of Debian's initramfs-tools,
 /// in which bpftrust starts. The policy there enforces.
 pub const BOOT: System = System {
@@ -167,6 +180,7 @@ pub const BOOT_DRACUT: System = System {
 pub const SYSTEMS: &[&System] = &[
     &BARE,
     &BPFTRACE,
+    &DPKG,
     &SYSTEMD,
     &TRUSTED_SYSTEMD,
     &BOOT,
@@ -206,7 +220,7 @@ mod tests {
         }
         let error = find("nothing").unwrap_err().to_string();
         assert!(
-            error.contains("bare, bpftrace, systemd, trusted-systemd, boot, "),
+            error.contains("bare, bpftrace, dpkg, systemd, trusted-systemd, boot, "),
             "{error}"
         );
     }

@@ -2,6 +2,7 @@
 
 mod bench;
 mod demo;
+mod dist;
 mod mutants;
 mod script_tools;
 mod setup;
@@ -28,6 +29,8 @@ enum Chore {
     Bench(bench::Arguments),
     /// Show the main job on real loaders, in a microVM
     Demo(demo::Arguments),
+    /// Build a Debian package in target/dist, which lintian accepts
+    Dist,
     /// Break one rule of the kernel side at a time: do the tests notice?
     Mutants(mutants::Arguments),
     /// Run each script that Debian ships with bpftrace, signed and not, in microVMs, and
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().chore {
         Chore::Bench(arguments) => bench::run(&arguments),
         Chore::Demo(arguments) => demo::run(&arguments),
+        Chore::Dist => dist::run(),
         Chore::Mutants(arguments) => mutants::run(&arguments),
         Chore::ScriptTools(arguments) => script_tools::SURVEY.run(&arguments),
         Chore::Setup => setup::run().map(|()| ExitCode::SUCCESS),

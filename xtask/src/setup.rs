@@ -27,6 +27,15 @@ const NEEDED: &[(&str, &str)] = &[
     ("zlib1g-dev", "/usr/include/zlib.h"),
 ];
 
+/// What makes Debian packages.
+const PACKAGING: &[(&str, &str)] = &[
+    ("debhelper", "/usr/bin/dh"),
+    ("dpkg-dev", "/usr/bin/dpkg-buildpackage"),
+];
+
+/// What judges them.
+const LINTIAN: &[(&str, &str)] = &[("lintian", "/usr/bin/lintian")];
+
 /// Cargo's subcommands that come as components of a toolchain.
 const COMPONENTS: &[&str] = &["rustfmt", "clippy"];
 
@@ -56,9 +65,24 @@ pub fn cargo_deny() -> Result<()> {
     tool::output(&mut command).map(drop)
 }
 
-/// Installs what is missing, through apt; elsewhere says what to install.
+/// Installs what is missing to build and test, through apt; elsewhere says what to
+/// install.
 pub fn run() -> Result<()> {
-    let missing: Vec<&str> = NEEDED
+    install(NEEDED)
+}
+
+/// The same, to make Debian packages.
+pub fn packaging() -> Result<()> {
+    install(PACKAGING)
+}
+
+/// The same, to judge them.
+pub fn lintian() -> Result<()> {
+    install(LINTIAN)
+}
+
+fn install(needed: &[(&'static str, &str)]) -> Result<()> {
+    let missing: Vec<&str> = needed
         .iter()
         .filter(|(_, file)| !Path::new(file).exists())
         .map(|(package, _)| *package)

@@ -1,6 +1,6 @@
 //! `cargo xtask test`: everything that must hold before a change goes in.
 
-use crate::{setup, vm, workspace};
+use crate::{dist, setup, vm, workspace};
 use anyhow::{Context, Result, bail};
 use bpftrust_vm::suite::{self, Report, Tally};
 use bpftrust_vm::tool;
@@ -34,6 +34,7 @@ pub fn run() -> Result<ExitCode> {
         step("dependencies", dependencies),
         step("unit tests", unit_tests),
         step("guest tests", || guest_tests(&mut reports)),
+        step("package", package),
     ];
     println!("\n== summary");
     let mut total = Tally::default();
@@ -201,6 +202,12 @@ fn guest_tests(reports: &mut Vec<Report>) -> Result<(Tally, String)> {
     };
     *reports = vm::test(&arguments)?;
     Ok((suite::total(reports), String::new()))
+}
+
+/// Looks at the Debian package that was built for the guests.
+fn package() -> Result<(Tally, String)> {
+    dist::accept()?;
+    Ok((one_passed(), String::new()))
 }
 
 #[cfg(test)]

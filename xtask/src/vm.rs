@@ -1,6 +1,6 @@
 //! `cargo xtask vm`: the guest tests, or one command, in guests.
 
-use crate::{setup, workspace};
+use crate::{dist, setup, workspace};
 use anyhow::{Context, Result, bail, ensure};
 use bpftrust_vm::disk::Boot;
 use bpftrust_vm::initramfs::Extra;
@@ -11,7 +11,7 @@ use bpftrust_vm::prepare::prepare;
 use bpftrust_vm::protocol::Outcome;
 use bpftrust_vm::qemu::{Accelerator, Hardware};
 use bpftrust_vm::suite::{self, Report, Tally};
-use bpftrust_vm::system::{self, BARE, SYSTEMS, System};
+use bpftrust_vm::system::{self, BARE, DPKG, PACKAGE_PATH, SYSTEMS, System};
 use std::collections::VecDeque;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -44,7 +44,7 @@ pub struct Arguments {
     #[arg(long, value_name = "SERIES")]
     pub kernel: Vec<String>,
 
-    /// What the guest is, with --exec: bare, bpftrace, systemd, trusted-systemd, boot or
+    /// What the guest is, with --exec: bare, bpftrace, dpkg, systemd, trusted-systemd, boot or
     /// another of vm/src/system.rs (bare, if absent); tests know theirs
     #[arg(long, value_name = "NAME", requires = "exec")]
     pub system: Option<String>,
@@ -76,6 +76,23 @@ pub struct Arguments {
     /// Show the kernel's log and the boot time at the end (with --exec)
     #[arg(long, requires = "exec")]
     pub verbose: bool,
+}
+
+impl Arguments {
+    /// Is a guest with dpkg among those of the run?
+    fn has_package(&self, harness: &Path) -> Result<bool> {
+        if self.exec.is_some() {
+            return Ok(self.system.as_deref() == Some(DPKG.name));
+        }
+        for (kernel, system) in machines(self)? {
+            if system.name == DPKG.name
+                && !suite::list(harness, kernel, system, &self.filters)?.is_empty()
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
 }
 
 fn parse_copy(text: &str) -> Result<Extra, String> {
@@ -285,6 +302,8 @@ fn install(
 pub struct Payload {
     harness: PathBuf,
     pub extras: Vec<Extra>,
+    /// For guests with dpkg: the same, and our package, if a run has such a guest.
+    with_package: Vec<Extra>,
 }
 
 impl Payload {
@@ -304,7 +323,10 @@ impl Payload {
             harness: &self.harness,
             command,
             reports: false,
-            extras: &self.extras,
+            extras: match system.name == DPKG.name {
+                true => &self.with_package,
+                false => &self.extras,
+            },
             timeout: Duration::from_secs(limit),
         })
     }
@@ -335,7 +357,15 @@ impl Payload {
         }
         extras.push(binary(&binaries, "bpftrust-drift"));
         extras.extend(arguments.copy.iter().cloned());
+        let mut with_package = extras.clone();
+        if !arguments.bare && arguments.has_package(&binaries.join("bpftrust-guest"))? {
+            with_package.push(Extra {
+                from: dist::build(&binaries)?,
+                to: PACKAGE_PATH.to_owned(),
+            });
+        }
         Ok(Self {
+            with_package,
             harness: binaries.join("bpftrust-guest"),
             extras,
         })

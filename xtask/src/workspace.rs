@@ -21,6 +21,13 @@ pub fn cargo() -> Command {
     command
 }
 
+/// A git command, in the repository's root.
+pub fn git() -> Command {
+    let mut command = Command::new("git");
+    command.current_dir(root());
+    command
+}
+
 /// Runs a command to its end, with its output shown.
 pub fn run(command: &mut Command) -> Result<()> {
     let line = bpftrust_vm::tool::line(command);
