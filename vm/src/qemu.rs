@@ -28,8 +28,47 @@ pub struct Hardware<'a> {
     pub accelerator: Accelerator,
     /// How many CPUs it has.
     pub cpus: u32,
+    /// What starts its kernel.
+    pub firmware: Firmware,
     /// More for the kernel's command line.
     pub line: &'a str,
+}
+
+/// What starts a guest's kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Firmware {
+    /// QEMU's own.
+    Bios,
+    /// UEFI of Debian's package `ovmf`, without Secure Boot. Its `db` holds the one
+    /// certificate [`SNAKEOIL`] of that package, which the kernel takes over into the
+    /// keyring `.platform` (security/integrity/platform_certs/load_uefi.c).
+    Uefi,
+}
+
+/// Where `ovmf` has the certificate, and beside it, as `.key`, its private key, which is
+/// public; its passphrase is `snakeoil`.
+pub const SNAKEOIL: &str = "/usr/share/ovmf/PkKek-1-snakeoil.pem";
+
+/// Its code, and its variables with that certificate.
+const UEFI: [&str; 2] = [
+    "/usr/share/OVMF/OVMF_CODE_4M.fd",
+    "/usr/share/OVMF/OVMF_VARS_4M.snakeoil.fd",
+];
+
+impl Firmware {
+    fn arguments(self) -> Vec<String> {
+        match self {
+            Self::Bios => Vec::new(),
+            // What a guest writes is thrown away with it.
+            Self::Uefi => UEFI
+                .iter()
+                .flat_map(|file| {
+                    let drive = format!("file={file},if=pflash,format=raw,snapshot=on");
+                    ["-drive".to_owned(), drive]
+                })
+                .collect(),
+        }
+    }
 }
 
 impl Hardware<'_> {
@@ -38,6 +77,7 @@ impl Hardware<'_> {
         Self {
             accelerator,
             cpus: 2,
+            firmware: Firmware::Bios,
             line: "",
         }
     }
@@ -142,6 +182,7 @@ fn base(hardware: Hardware<'_>, boot: &Boot, kernel_line: &str) -> Command {
         .args(["-machine", "pc", "-m", "1536", "-smp"])
         .arg(hardware.cpus.to_string())
         .args(hardware.accelerator.arguments())
+        .args(hardware.firmware.arguments())
         .args(["-nodefaults", "-no-user-config", "-no-reboot"])
         .args(["-display", "none", "-kernel"])
         .arg(&boot.vmlinuz)

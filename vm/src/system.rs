@@ -107,6 +107,24 @@ pub const BPFTRACE: System = System {
     ..BARE
 };
 
+/// With what only the benchmark's comparisons need: IMA's tool, which signs files.
+pub const COMPARED: System = System {
+    name: "compared",
+    suffix: "-compared",
+    more: &["ima-evm-utils"],
+    ..BARE
+};
+
+/// With systemd's tests, one of which attaches what `RestrictFileSystemAccess=` is made of
+/// without systemd being PID 1. It opens libbpf if that is there.
+pub const RESTRICTED: System = System {
+    name: "restricted",
+    suffix: "-restricted",
+    suite: "sid",
+    more: &["libbpf1", "systemd-tests"],
+    ..BARE
+};
+
 /// With dpkg and apt, and their database of what is there: packages of ours are
 /// installed as on a host.
 pub const DPKG: System = System {
@@ -176,11 +194,13 @@ pub const BOOT_DRACUT: System = System {
     ..BOOT
 };
 
-/// Every kind that has guest tests.
+/// Every kind that can be named.
 pub const SYSTEMS: &[&System] = &[
     &BARE,
     &BPFTRACE,
+    &COMPARED,
     &DPKG,
+    &RESTRICTED,
     &SYSTEMD,
     &TRUSTED_SYSTEMD,
     &BOOT,
@@ -220,7 +240,9 @@ mod tests {
         }
         let error = find("nothing").unwrap_err().to_string();
         assert!(
-            error.contains("bare, bpftrace, dpkg, systemd, trusted-systemd, boot, "),
+            error.contains(
+                "bare, bpftrace, compared, dpkg, restricted, systemd, trusted-systemd, boot, "
+            ),
             "{error}"
         );
     }

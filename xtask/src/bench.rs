@@ -1,13 +1,19 @@
 //! `cargo xtask bench`: what bpftrust costs, in instructions of guests.
 //!
+//! - [`columns`]: what is compared
+//! - [`compared`]: what the columns that are not bpftrust need of the host
 //! - [`mod@run`]: the guests
 //! - [`found`]: what they said
 //! - [`document`]: tables, plots, `docs/cost.md`
+//! - [`boots`]: how boots differ
 //! - [`goals`]: what figures are held to
 //! - [`code`]: how the kernel calls a hook
 //! - [`table`], [`plot`]: how they look
 
+mod boots;
 mod code;
+mod columns;
+mod compared;
 mod document;
 mod found;
 mod goals;
@@ -35,6 +41,10 @@ pub struct Arguments {
     /// Loops of each row
     #[arg(long, value_name = "N", default_value_t = 5)]
     loops: u32,
+
+    /// Boot each guest so many times, to see how boots differ
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    boots: u32,
 
     /// Run one of so many rounds, to see whether all works
     #[arg(long, value_name = "N", default_value_t = 1)]

@@ -3,7 +3,9 @@
 //! hands on what they say, a line of JSON each.
 
 mod code;
+mod compared;
 
+use self::compared::Appraisal;
 use crate::fixture::{ACME, CONFIGURATION, Key, sign_as};
 use crate::grant::Grant;
 use crate::guest::{Guest, text};
@@ -23,8 +25,8 @@ const KEY: Key = ACME;
 /// it.
 const HOOK: &str = "security_file_permission";
 
-/// Runs rows in one column: `nothing`, `audit` or `enforce` with signed files, or
-/// `bare` without any. The rows are those whose name is among `names`, all if there are
+/// Runs rows in one column: `nothing`, `audit` or `enforce` with signed files, those that
+/// [`compared`] sets up, or `bare` without any of that. The rows are those whose name is among `names`, all if there are
 /// none. With `programs_too`, what each of bpftrust's programs took is counted after that.
 pub fn run(
     column: &str,
@@ -32,14 +34,22 @@ pub fn run(
     programs_too: bool,
     names: &[&str],
 ) -> Result<ExitCode> {
-    let guest = Guest::new("cost", "files")?;
+    let mut guest = Guest::new("cost", "files")?;
+    let mut held = None;
     let rows = rows(&guest, names)?;
     fs::copy("/usr/bin/busybox", in_place("static")).context("cannot copy busybox")?;
     if column != "bare" {
+        make_key(&guest)?;
+    }
+    if ["nothing", "audit", "enforce"].contains(&column) {
         prepare(&guest)?;
     }
     match column {
         "nothing" | "bare" => {}
+        "ima-hash" => compared::ima(&guest, Appraisal::Hash)?,
+        "ima-signature" => compared::ima(&guest, Appraisal::Signature)?,
+        "ipe" => compared::ipe(&guest)?,
+        "systemd" => held = Some(compared::systemd(&mut guest)?),
         "audit" => drop(guest.run(&["bpftrust", "enforce", "--audit"])?.success()?),
         "enforce" => drop(guest.run(&["bpftrust", "enforce"])?.success()?),
         other => bail!("no column is called {other:?}"),
@@ -63,6 +73,8 @@ pub fn run(
             println!("{}", json!({"row": row.name, "programs": programs}));
         }
     }
+    // What it attached lasts as long as it does.
+    drop(held);
     Ok(ExitCode::SUCCESS)
 }
 
@@ -90,12 +102,17 @@ fn rows(guest: &Guest, names: &[&str]) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// A key of the usual kind, a policy that trusts it, and the signed files.
-fn prepare(guest: &Guest) -> Result<()> {
+/// A key of the usual kind.
+fn make_key(guest: &Guest) -> Result<()> {
     let out = format!("{CONFIGURATION}/acme");
     guest
         .run(&["bpftrust", "keygen", "--name", "acme", "--out", &out])?
-        .success()?;
+        .success()
+        .map(drop)
+}
+
+/// A policy that trusts the key, and the signed files.
+fn prepare(guest: &Guest) -> Result<()> {
     let certificates = format!("{CONFIGURATION}/certificates");
     fs::create_dir_all(&certificates).context("cannot make the directory of certificates")?;
     fs::copy(KEY.certificate(), format!("{certificates}/acme.pem"))

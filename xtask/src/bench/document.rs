@@ -1,10 +1,10 @@
 //! Writes tables and plots to `target/bench`, and `docs/cost.md`.
 
-use super::code;
 use super::found::{Counted, Found, Row, read, rows};
 use super::goals;
 use super::plot::Plot;
 use super::table::{Table, number, percent, signed};
+use super::{boots, code, compared};
 use crate::workspace;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
@@ -66,6 +66,15 @@ pub fn write() -> Result<()> {
         )?;
     }
     text = text.replace("{costs}\n", &costs);
+    let mut comparisons = String::new();
+    for found in &full {
+        if let Some(table) = compared::table(found, &rows) {
+            comparisons += &format!("Linux {}:\n\n{}\n", found.series, table.markdown());
+            tables.push(table);
+        }
+    }
+    text = text.replace("{comparisons}\n\n", &comparisons);
+    tables.push(boots::table(&full, goals::rows()));
     let mut codes = String::new();
     for found in &empty {
         let code = found.columns.get("with-bpf").map(|guest| &guest.code);
@@ -114,7 +123,7 @@ fn cells<const N: usize>(cells: [&str; N]) -> Vec<String> {
 }
 
 /// What a column adds, as words.
-fn added(with: Option<Counted>, without: Counted) -> String {
+pub fn added(with: Option<Counted>, without: Counted) -> String {
     with.map_or_else(String::new, |with| {
         let more = signed(with.median - without.median);
         format!("{more} ({})", percent(with.percent_over(without)))

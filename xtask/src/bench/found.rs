@@ -1,6 +1,7 @@
 //! What guests said, read again and made comparable.
 
-use super::run::{self, COLUMNS, Column};
+use super::columns::{COLUMNS, Column};
+use super::run;
 use crate::workspace;
 use anyhow::{Context, Result};
 use bpftrust_vm::kernels::{KERNELS, Kernel};
@@ -35,6 +36,8 @@ pub struct Guest {
     /// Its kernel's release.
     pub release: String,
     rows: BTreeMap<String, Counted>,
+    /// By row: what a round took in each of several boots.
+    boots: BTreeMap<String, Vec<f64>>,
     /// By row.
     pub programs: BTreeMap<String, Vec<Program>>,
     /// What it says of the maps' memory; null if nothing.
@@ -97,6 +100,13 @@ impl Found {
         self.columns.get(column)?.rows.get(row).copied()
     }
 
+    /// What a round of a row took in each boot of a column, if it ran in several.
+    pub fn boots(&self, column: &str, row: &str) -> &[f64] {
+        let guest = self.columns.get(column);
+        let boots = guest.and_then(|guest| guest.boots.get(row));
+        boots.map_or(&[], |boots| &boots[..])
+    }
+
     /// The kernel's release, of any guest.
     pub fn release(&self) -> &str {
         let first = self.columns.values().next();
@@ -151,6 +161,14 @@ fn read_one(kernel: &Kernel, column: &Column) -> Result<Option<Guest>> {
         .with_context(|| format!("{} is not what this wrote", path.display()))
 }
 
+/// What a driver's line says of a row.
+pub fn counted(line: &Value) -> Result<Counted> {
+    let rounds = line["rounds"].as_u64().context("no rounds")?;
+    let loops = line["loops"].as_array().context("no loops")?;
+    let loops: Option<Vec<u64>> = loops.iter().map(Value::as_u64).collect();
+    Counted::of(&loops.context("a loop without a number")?, rounds).context("no loop")
+}
+
 fn guest(value: &Value) -> Result<Guest> {
     let release = value["machine"]["kernel"].as_str();
     let mut guest = Guest {
@@ -160,11 +178,13 @@ fn guest(value: &Value) -> Result<Guest> {
         ..Guest::default()
     };
     for (name, row) in value["rows"].as_object().context("no rows")? {
-        let rounds = row["rounds"].as_u64().context("no rounds")?;
-        let loops = row["loops"].as_array().context("no loops")?;
-        let loops: Option<Vec<u64>> = loops.iter().map(Value::as_u64).collect();
-        let counted = Counted::of(&loops.context("a loop without a number")?, rounds);
-        guest.rows.insert(name.clone(), counted.context("no loop")?);
+        guest.rows.insert(name.clone(), counted(row)?);
+    }
+    for (name, boots) in value["boots"].as_object().into_iter().flatten() {
+        let boots = boots.as_array().context("no boots")?.iter();
+        let boots: Option<Vec<f64>> = boots.map(Value::as_f64).collect();
+        let boots = boots.context("a boot without a number")?;
+        guest.boots.insert(name.clone(), boots);
     }
     for (name, programs) in value["programs"].as_object().context("no programs")? {
         let mut list = Vec::new();

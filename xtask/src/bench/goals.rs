@@ -28,6 +28,11 @@ const fn goal(row: &'static str, most: Option<f64>) -> Goal {
     Goal { row, most }
 }
 
+/// The rows that have one.
+pub fn rows() -> impl Iterator<Item = &'static str> + Clone {
+    GOALS.iter().map(|goal| goal.row)
+}
+
 /// What lowest loops of the same code may differ by, in percent.
 const SAME: f64 = 0.2;
 

@@ -1,16 +1,17 @@
 //! Runs the guests, one after the other, and keeps what they say.
 
-use super::Arguments;
+use super::columns::{COLUMNS, Column};
+use super::{Arguments, compared, found};
 use crate::{setup, vm, workspace};
 use anyhow::{Context, Result, ensure};
 use bpftrust_vm::initramfs::Extra;
 use bpftrust_vm::kernels::Kernel;
 use bpftrust_vm::machine::Run;
 use bpftrust_vm::prepare::prepare;
-use bpftrust_vm::qemu::{Accelerator, Hardware};
+use bpftrust_vm::qemu::{Accelerator, Firmware, Hardware};
 use bpftrust_vm::suite;
-use bpftrust_vm::system::BARE;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -18,59 +19,6 @@ use std::process::Command;
 /// What differs from boot to boot otherwise: where the kernel is in memory. Programs are
 /// at the same addresses in every guest.
 const LINE: &str = "nokaslr";
-
-/// A kind of guest.
-#[derive(Debug)]
-pub struct Column {
-    /// As tables name it.
-    pub name: &'static str,
-    /// What `vm/guest/src/cost.rs` calls what it does.
-    does: &'static str,
-    /// More for the kernel's command line.
-    line: &'static str,
-    /// Whether it is to show what the kernel's hooks cost alone: on every kernel, some
-    /// rows.
-    pub empty: bool,
-}
-
-/// All of them.
-pub const COLUMNS: &[Column] = &[
-    column("nothing", "nothing", "", false),
-    column("audit", "audit", "", false),
-    column("enforce", "enforce", "", false),
-    column(
-        "without-bpf",
-        "bare",
-        "lsm=landlock,lockdown,yama,integrity,apparmor,tomoyo",
-        true,
-    ),
-    column(
-        "with-bpf",
-        "bare",
-        "lsm=landlock,lockdown,yama,integrity,apparmor,tomoyo,bpf",
-        true,
-    ),
-];
-
-const fn column(name: &'static str, does: &'static str, line: &'static str, empty: bool) -> Column {
-    Column {
-        name,
-        does,
-        line,
-        empty,
-    }
-}
-
-/// Rows of the columns that show empty hooks.
-const EMPTY_ROWS: &[&str] = &[
-    "nothing",
-    "eventfd",
-    "read",
-    "open",
-    "stat",
-    "fork-exit",
-    "exec",
-];
 
 /// Where the guests' files are, as `vm/guest/src/cost.rs` knows it.
 const PLACE: &str = "/work/cost";
@@ -96,13 +44,30 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             known.join(", ")
         );
     }
+    let chosen = |column: &Column| {
+        arguments.column.is_empty() || arguments.column.iter().any(|name| name == column.name)
+    };
+    // Only who wants such a guest needs what it is made of.
+    if COLUMNS
+        .iter()
+        .any(|column| chosen(column) && column.firmware == Firmware::Uefi)
+    {
+        payload.extras.push(compared::ipe_policy(PLACE)?);
+    }
     for kernel in vm::chosen(&options)? {
         for column in COLUMNS {
-            let chosen = arguments.column.is_empty()
-                || arguments.column.iter().any(|name| name == column.name);
-            if chosen && (kernel.supported || column.empty) {
-                let found = guest(arguments, &payload, kernel, column)?;
-                keep(&kept(kernel, column)?, found)?;
+            if chosen(column) && (kernel.supported || column.empty()) {
+                let mut boots = Boots::new();
+                for boot in 0..arguments.boots.max(1) {
+                    let found = guest(arguments, &payload, kernel, column)?;
+                    note(&mut boots, &found)?;
+                    if boot == 0 {
+                        keep(&kept(kernel, column)?, found)?;
+                    }
+                }
+                if arguments.boots > 1 {
+                    keep_boots(&kept(kernel, column)?, boots)?;
+                }
             }
         }
     }
@@ -122,7 +87,7 @@ fn guest(
     kernel: &Kernel,
     column: &Column,
 ) -> Result<Vec<Value>> {
-    let boot = prepare(kernel, &BARE, false)?;
+    let boot = prepare(kernel, column.system, false)?;
     let (loops, share) = (arguments.loops.to_string(), arguments.share.to_string());
     let programs = if arguments.programs { "yes" } else { "no" };
     let mut command: Vec<String> = [
@@ -135,8 +100,8 @@ fn guest(
     ]
     .map(str::to_owned)
     .into();
-    if column.empty && arguments.rows.is_empty() {
-        command.extend(EMPTY_ROWS.iter().map(|row| (*row).to_owned()));
+    if arguments.rows.is_empty() {
+        command.extend(column.rows.iter().map(|row| (*row).to_owned()));
     }
     command.extend(arguments.rows.iter().cloned());
     let line = format!("{LINE} {}", column.line);
@@ -144,9 +109,10 @@ fn guest(
         hardware: Hardware {
             accelerator: Accelerator::Counted,
             cpus: 1,
+            firmware: column.firmware,
             line: &line,
         },
-        ..payload.run(&boot, &BARE, command, vm::TIMEOUT)?
+        ..payload.run(&boot, column.system, command, vm::TIMEOUT)?
     };
     let mut values = Vec::new();
     let name = format!("Linux {}, {}", kernel.series, column.name);
@@ -179,6 +145,28 @@ fn keep(path: &Path, found: Vec<Value>) -> Result<()> {
         } else {
             all["rows"][name] = line.clone();
         }
+    }
+    workspace::keep(path, &all)
+}
+
+/// By row: what a round took in each boot.
+type Boots = BTreeMap<String, Vec<f64>>;
+
+/// Adds a boot.
+fn note(boots: &mut Boots, lines: &[Value]) -> Result<()> {
+    for line in lines.iter().filter(|line| line["loops"].is_array()) {
+        let name = line["row"].as_str().context("a line without a row")?;
+        let median = found::counted(line)?.median;
+        boots.entry(name.to_owned()).or_default().push(median);
+    }
+    Ok(())
+}
+
+/// Keeps them beside what the first boot found.
+fn keep_boots(path: &Path, boots: Boots) -> Result<()> {
+    let mut all = workspace::kept(path)?.context("no boot was kept")?;
+    for (name, boot) in boots {
+        all["boots"][name] = json!(boot);
     }
     workspace::keep(path, &all)
 }

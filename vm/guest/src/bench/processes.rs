@@ -85,23 +85,22 @@ fn executes(program: PathBuf, words: &[&str]) -> Result<Driver> {
     Driver::new(move || execute(&mut command))
 }
 
+/// Where a signature may be: bpftrust's, or in columns that compare it with IMA, IMA's.
+const SIGNATURES: &[&str] = &["user.bpftrust", "security.ima"];
+
 fn executes_cold(place: &Place) -> Result<Driver> {
     let program = place.path("static-signed");
     let mut command = command(program.clone(), &["true"]);
     let mut signature = vec![0; 65_536];
-    let length = rustix::fs::getxattr(&program, "user.bpftrust", &mut signature[..])
-        .with_context(|| format!("cannot read the signature of {}", program.display()))?;
+    let mut read = |name: &&str| rustix::fs::getxattr(&program, *name, &mut signature[..]).ok();
+    let (name, length) = SIGNATURES
+        .iter()
+        .find_map(|name| Some((*name, read(name)?)))
+        .with_context(|| format!("{} has no signature", program.display()))?;
     signature.truncate(length);
     let flags = rustix::fs::XattrFlags::REPLACE;
     Driver::with_before(
-        move || {
-            Ok(rustix::fs::setxattr(
-                &program,
-                "user.bpftrust",
-                &signature,
-                flags,
-            )?)
-        },
+        move || Ok(rustix::fs::setxattr(&program, name, &signature, flags)?),
         move || execute(&mut command),
     )
 }
