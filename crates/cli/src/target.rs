@@ -6,7 +6,6 @@
 //! replacing the xattr is what the file system does wholly or not at all.
 
 use std::fs::File;
-use std::io::Seek;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, ensure};
@@ -104,9 +103,7 @@ impl Target {
             Err(verity::Error::Unsupported { .. }) => Verity::Unsupported,
             Err(error) => return Err(error.into()),
         };
-        let mut data = &self.file;
-        data.rewind().context("reading the data")?;
-        let digest = Descriptor::compute(data, &Parameters::default())?.digest();
+        let digest = Descriptor::of_file(&self.file, &Parameters::default())?.digest();
         Ok(Content { digest, verity })
     }
 

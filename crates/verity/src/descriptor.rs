@@ -1,9 +1,10 @@
 //! `struct fsverity_descriptor`: what a digest is the hash of.
 
+use std::fs::File;
 use std::io::Read;
 
-use crate::merkle::{self, Hasher};
-use crate::{Digest, Error, Parameters};
+use crate::hasher::Hasher;
+use crate::{Digest, Error, Parameters, large, merkle};
 
 /// The facts that an fs-verity digest stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +26,21 @@ impl Descriptor {
     /// [`Error::Read`] if `data` can't be read.
     pub fn compute(data: impl Read, parameters: &Parameters) -> Result<Self, Error> {
         let (data_size, root_hash) = merkle::root(data, parameters)?;
+        Ok(Self {
+            parameters: parameters.clone(),
+            data_size,
+            root_hash,
+        })
+    }
+
+    /// The same of a file from its beginning to its end, wherever it was read to. The
+    /// blocks of a large file are hashed on all CPUs that this process may use.
+    ///
+    /// # Errors
+    /// [`Error::Read`] if it can't be read, [`Error::Resized`] if its size changes
+    /// meanwhile and that is noticed.
+    pub fn of_file(file: &File, parameters: &Parameters) -> Result<Self, Error> {
+        let (data_size, root_hash) = large::root(file, parameters)?;
         Ok(Self {
             parameters: parameters.clone(),
             data_size,

@@ -15,6 +15,9 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// The file became longer or shorter while it was being read.
+    #[error("reading the data: its size changed meanwhile")]
+    Resized,
     /// Not a block size of fs-verity.
     #[error("a block size of {block_size} bytes (expected a power of two from 1024 to 65536)")]
     BlockSize {

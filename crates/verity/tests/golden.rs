@@ -1,7 +1,7 @@
 //! The digests of this crate are those of Debian's `fsverity` (fsverity-utils).
 
 use std::fs;
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, ErrorKind, Read, Write};
 use std::process::Command;
 
 use bpftrust_verity::Algorithm::{self, Sha256, Sha512};
@@ -43,6 +43,9 @@ fn digests_are_those_that_fsverity_gave() {
     for &(size, algorithm, block_size, salt, expected) in GOLDEN {
         let parameters = Parameters::new(algorithm, block_size, salt).unwrap();
         let descriptor = Descriptor::compute(&content(size)[..], &parameters).unwrap();
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&content(size)).unwrap();
+        assert_eq!(Descriptor::of_file(&file, &parameters).unwrap(), descriptor);
         assert_eq!(descriptor.data_size(), size as u64);
         assert_eq!(
             descriptor.digest().to_string(),

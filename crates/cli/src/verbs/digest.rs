@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::cli::{DigestArgs, Hash};
 use crate::input::open_regular;
 use crate::output::{self, Outcome, escaped};
+use crate::parallel;
 
 pub fn run(args: &DigestArgs) -> anyhow::Result<Outcome> {
     let algorithm = match args.hash {
@@ -18,16 +19,18 @@ pub fn run(args: &DigestArgs) -> anyhow::Result<Outcome> {
     let salt = from_hex(&args.salt).ok_or_else(|| anyhow!("--salt: not hexadecimal digits"))?;
     let parameters = Parameters::new(algorithm, args.block_size, &salt)?;
     let mut outcome = Outcome::Yes;
-    for path in &args.files {
-        match measure(path, &parameters) {
+    parallel::for_each(
+        &args.files,
+        |path| measure(path, &parameters),
+        |_, result| match result {
             Ok(line) if args.json => output::print_json(&line),
             Ok(line) => output::print(&format!("{} {}\n", line.digest, line.path)),
             Err(error) => {
                 output::report(&error);
                 outcome = Outcome::Unknown;
             }
-        }
-    }
+        },
+    );
     Ok(outcome)
 }
 
@@ -40,7 +43,7 @@ struct Line {
 
 fn measure(path: &Path, parameters: &Parameters) -> anyhow::Result<Line> {
     let file = open_regular(path)?;
-    let descriptor = Descriptor::compute(file, parameters).with_context(|| escaped(path))?;
+    let descriptor = Descriptor::of_file(&file, parameters).with_context(|| escaped(path))?;
     let digest = descriptor.digest().to_string();
     Ok(Line {
         path: escaped(path),
