@@ -196,7 +196,8 @@ Symbolic links inside it are not followed.
 With --with-libraries, the dynamic linker, the libraries that a file needs, and theirs, are signed \
 first, and those in /etc/ld.so.preload. They are found in the files, without running any; one that is \
 signed by the same key already is left as it is. What a program opens itself (dlopen, and so the \
-modules of NSS and iconv) is in no table: sign it with --kind library.
+modules of NSS, PAM and iconv) is signed if a note in the file names it, as systemd's do; else it \
+is in no table: sign it with --kind library.
 
 A file is signed wholly or stays as it was: the signature is stored first, where it means nothing \
 yet, and enabling fs-verity makes it count.")]

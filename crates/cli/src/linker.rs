@@ -3,7 +3,8 @@
 //! trusted loaders are executed (ld.so(8), glibc's elf/dl-load.c).
 //!
 //! What depends on the processor (glibc-hwcaps) is found in all its variants.
-//! What a program opens itself (`dlopen`) is in no table and can't be found.
+//! What a program opens itself (`dlopen`) is found where it has a note that says so, as
+//! systemd has; else it is in no table and can't be found.
 
 mod cache;
 mod needs;

@@ -5,8 +5,9 @@ use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
 
 use object::elf;
-use object::read::elf::{Dyn, FileHeader, ProgramHeader};
+use object::read::elf::{Dyn, FileHeader, NoteIterator, ProgramHeader};
 use object::{Endianness, FileKind, ReadCache, ReadRef};
+use serde::Deserialize;
 
 use crate::elf::MAX_DYNAMIC;
 
@@ -43,7 +44,8 @@ pub(super) struct Needs {
     pub(super) interpreter: Option<OsString>,
     /// Names of libraries, in order.
     pub(super) needed: Vec<OsString>,
-    /// Names of libraries that are mapped if they are there.
+    /// Names of libraries that are mapped if they are there, or that the file says it
+    /// opens itself.
     pub(super) wanted: Vec<OsString>,
     /// Lists of directories.
     pub(super) rpath: Vec<OsString>,
@@ -94,6 +96,9 @@ where
         if let Some(name) = segment.interpreter(endian, data).ok()? {
             needs.interpreter = Some(OsStr::from_bytes(name).to_owned());
         }
+        if let Some(notes) = segment.notes(endian, data).ok()? {
+            needs.wanted.extend(opened(notes, endian));
+        }
         for entry in segment.dynamic(endian, data).ok()?.unwrap_or_default() {
             let value: u64 = entry.d_val(endian).into();
             match entry.tag(endian) {
@@ -133,4 +138,33 @@ where
         }
     }
     Some(needs)
+}
+
+/// The owner and type of notes that name libraries which are opened with `dlopen()`
+/// (uapi-group.org/specifications, "ELF dlopen metadata").
+const DLOPEN_OWNER: &[u8] = b"FDO";
+const DLOPEN_TYPE: elf::NoteType = elf::NoteType(0x407c_0c0a);
+
+/// An entry of such a note: one library, by any of these names.
+#[derive(Deserialize)]
+struct Opened {
+    soname: Vec<String>,
+}
+
+/// All names in a file's notes. What is malformed names none: it is for packagers, and
+/// nothing that is needed to start depends on it.
+fn opened<H>(mut notes: NoteIterator<'_, H>, endian: Endianness) -> Vec<OsString>
+where
+    H: FileHeader<Endian = Endianness>,
+{
+    let mut names = Vec::new();
+    while let Ok(Some(note)) = notes.next() {
+        if note.name() == DLOPEN_OWNER && note.n_type(endian) == DLOPEN_TYPE {
+            let text = note.desc().split(|&byte| byte == 0).next();
+            let text = text.unwrap_or_default();
+            let entries: Vec<Opened> = serde_json::from_slice(text).unwrap_or_default();
+            names.extend(entries.into_iter().flat_map(|entry| entry.soname));
+        }
+    }
+    names.into_iter().map(OsString::from).collect()
 }

@@ -13,6 +13,8 @@ struct Elf<'a> {
     dynamic: &'a [(u64, &'a str)],
     /// DT_FLAGS_1.
     flags: u64,
+    /// What it says of libraries that it opens itself.
+    opens: &'a str,
 }
 
 const NEEDED: u64 = 1;
@@ -29,11 +31,12 @@ impl Elf<'_> {
         interpreter: None,
         dynamic: &[],
         flags: 0,
+        opens: "",
     };
 
-    /// Its bytes: header, three segments, interpreter, dynamic section, texts.
+    /// Its bytes: header, four segments, interpreter, dynamic section, texts, a note.
     fn bytes(&self) -> Vec<u8> {
-        const HEADERS: usize = 64 + 3 * 56;
+        const HEADERS: usize = 64 + 4 * 56;
         let interpreter = format!("{}\0", self.interpreter.unwrap_or_default());
         let dynamic = HEADERS + interpreter.len().next_multiple_of(8);
         let entries = self.dynamic.len() + 3;
@@ -51,7 +54,13 @@ impl Elf<'_> {
         entry(5, table);
         entry(0x6fff_fffb, usize::try_from(self.flags).unwrap());
         entry(0, 0);
+        texts.resize(texts.len().next_multiple_of(8), 0);
         let size = table + texts.len();
+        let mut note = Vec::new();
+        for number in [4, u32::try_from(self.opens.len()).unwrap() + 1, 0x407c_0c0a] {
+            note.extend(number.to_le_bytes());
+        }
+        note.extend(format!("FDO\0{}\0", self.opens).into_bytes());
 
         let mut bytes = b"\x7fELF\x02\x01\x01".to_vec();
         bytes.resize(16, 0);
@@ -62,7 +71,7 @@ impl Elf<'_> {
             bytes.extend(number.to_le_bytes());
         }
         bytes.extend(0_u32.to_le_bytes());
-        for number in [64_u16, 56, 3, 0, 0, 0] {
+        for number in [64_u16, 56, 4, 0, 0, 0] {
             bytes.extend(number.to_le_bytes());
         }
         let kind = if self.interpreter.is_some() { 3 } else { 4 };
@@ -70,16 +79,17 @@ impl Elf<'_> {
             (kind, HEADERS, interpreter.len()),
             (1_u32, 0, size),
             (2, dynamic, entries * 16),
+            (4, size, note.len()),
         ] {
             bytes.extend(kind.to_le_bytes());
             bytes.extend(4_u32.to_le_bytes());
-            for number in [start, start, start, length, length, 8] {
+            for number in [start, start, start, length, length, 4] {
                 bytes.extend((number as u64).to_le_bytes());
             }
         }
         bytes.extend(interpreter.into_bytes());
         bytes.resize(dynamic, 0);
-        [bytes, section, texts].concat()
+        [bytes, section, texts, note].concat()
     }
 }
 
@@ -297,6 +307,24 @@ fn what_is_preloaded_for_all_is_found() {
     let preload = b"libp.so:/opt/q.so # /opt/r.so\n\tgone.so\n";
     place.write("/etc/ld.so.preload", preload);
     place.expect(&["/usr/lib/libp.so", "/opt/q.so", "/usr/lib/liba.so"]);
+}
+
+#[test]
+fn what_a_file_says_it_opens_is_found_if_it_is_there() {
+    let note = r#"[{"feature":"bpf","soname":["libbpf.so.1","libbpf.so.0"]}]"#;
+    for (opens, expected) in [
+        (note, &["/usr/lib/liba.so", "/usr/lib/libbpf.so.0"][..]),
+        ("[{]", &["/usr/lib/liba.so"]),
+    ] {
+        let place = Place::new(&[(NEEDED, "liba.so")]);
+        let library = Elf {
+            opens,
+            ..Elf::LIBRARY
+        };
+        place.put("/usr/lib/liba.so", &library);
+        place.library("/usr/lib/libbpf.so.0");
+        place.expect(expected);
+    }
 }
 
 #[test]
