@@ -84,7 +84,10 @@ static __always_inline void describe_executable(struct bt_event *event,
 		__builtin_memcpy(&event->digest, &image->digest, sizeof(event->digest));
 	if (!file)
 		return;
-	if (bpf_path_d_path(&file->f_path, (char *)event->path, sizeof(event->path)) < 0)
+	/* "/" is a file that is the root of its mount: crun executes itself from one of its
+	 * own (src/libcrun/cloned_binary.c). Then its name alone. */
+	if (bpf_path_d_path(&file->f_path, (char *)event->path, sizeof(event->path)) < 0 ||
+	    (event->path[0] == '/' && !event->path[1]))
 		bpf_probe_read_kernel_str(event->path, sizeof(event->path),
 					  BPF_CORE_READ(file, f_path.dentry, d_name.name));
 	if (!event->digest.size)

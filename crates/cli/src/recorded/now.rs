@@ -1,5 +1,6 @@
 //! What is at a loader's path now, and whether it is what was recorded.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -65,11 +66,7 @@ impl Found {
 
 impl Now {
     fn of(loader: &Loader) -> Result<Self, String> {
-        let path = &loader.executable;
-        if path.contains('\\') || !path.starts_with('/') {
-            return Err("its path was not recorded whole".into());
-        }
-        let path = PathBuf::from(path);
+        let path = place_of(&loader.executable)?;
         let gone = |error: anyhow::Error| {
             let place = "it may be of another root directory, as a container has";
             format!("{:#}; {place}", error)
@@ -99,6 +96,43 @@ impl Now {
             digest,
             grant,
         })
+    }
+}
+
+/// Where programs are that are found by their name.
+const DIRECTORIES: [&str; 6] = [
+    "/usr/local/sbin",
+    "/usr/local/bin",
+    "/usr/sbin",
+    "/usr/bin",
+    "/sbin",
+    "/bin",
+];
+
+/// The path of an executable. Of one that is the root of its mount, as crun's is that
+/// executes itself from a mount of its own, the name alone is recorded: it is the one
+/// that programs of that name are.
+fn place_of(executable: &str) -> Result<PathBuf, String> {
+    let not_whole = "its path was not recorded whole";
+    if executable.contains('\\') {
+        return Err(not_whole.into());
+    }
+    if executable.starts_with('/') {
+        return Ok(executable.into());
+    }
+    if executable.is_empty() || executable.contains('/') {
+        return Err(not_whole.into());
+    }
+    let found: BTreeSet<_> = DIRECTORIES
+        .iter()
+        .filter_map(|directory| fs::canonicalize(Path::new(directory).join(executable)).ok())
+        .collect();
+    match found.len() {
+        1 => found.into_iter().next().ok_or_else(|| not_whole.into()),
+        count => Err(format!(
+            "{not_whole}, but the name, and {count} files are called so in {}",
+            DIRECTORIES.join(", ")
+        )),
     }
 }
 
@@ -170,4 +204,21 @@ fn dpkg_query(arguments: &[&str]) -> Option<String> {
         .success()
         .then(|| String::from_utf8(output.stdout).ok())
         .flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_alone_is_what_programs_of_that_name_are() {
+        let shell = fs::canonicalize("/bin/sh").unwrap();
+        assert_eq!(place_of("/x/y"), Ok("/x/y".into()));
+        assert_eq!(place_of("sh"), Ok(shell));
+        for odd in ["", "a/b", "../bin/sh", "a\\x5cb"] {
+            assert_eq!(place_of(odd), Err("its path was not recorded whole".into()));
+        }
+        let nobody = place_of("nobody-is-called-so").unwrap_err();
+        assert!(nobody.contains("0 files are called so"), "{nobody}");
+    }
 }
