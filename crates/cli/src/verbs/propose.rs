@@ -174,6 +174,13 @@ fn remarks(loader: &Loader) -> Vec<String> {
                 .to_owned(),
         );
     }
+    if loader.executable == SYSTEMD {
+        remarks.push(
+            "user managers (user@.service) execute it, too, and do not start in secure \
+             execution, as trusted loaders are: give them a copy, see docs/host.md"
+                .to_owned(),
+        );
+    }
     if loader.runs_scripts {
         remarks.push("it ran signed scripts, whose own grants count besides".to_owned());
     }
@@ -197,8 +204,9 @@ fn grant(loader: &Loader, now: &Now, names: &mut BTreeSet<String>) -> (Grant, St
     }
     let file = now.path.file_name().unwrap_or_default().to_string_lossy();
     let file = free_name(&file, names);
+    let name = owner_of(&now.path).unwrap_or(&file);
     let grant = Grant {
-        name: Name::new(&file).unwrap_or_else(|| Name::new("loader").expect("it is a name")),
+        name: Name::new(name).unwrap_or_else(|| Name::new("loader").expect("it is a name")),
         version: 1,
         not_after: 0,
         rights,
@@ -206,6 +214,20 @@ fn grant(loader: &Loader, now: &Now, names: &mut BTreeSet<String>) -> (Grant, St
         script: Default::default(),
     };
     (grant, file)
+}
+
+const SYSTEMD: &str = "/usr/lib/systemd/systemd";
+
+/// Executables that use each other's objects, by a name that they then share: an owner is
+/// a publisher and a name. PID 1 of systemd hands the map of `RestrictFileSystems=` over
+/// exec (its src/core/execute-serialize.c, `bpf-outer-map-fd`).
+const SHARED: [(&str, &[&str]); 1] = [("systemd", &[SYSTEMD, "/usr/lib/systemd/systemd-executor"])];
+
+/// The name that the executable at `path` must have.
+fn owner_of(path: &Path) -> Option<&'static str> {
+    let mut all = SHARED.iter();
+    let found = all.find(|(_, paths)| paths.iter().any(|known| Path::new(known) == path));
+    found.map(|(name, _)| *name)
 }
 
 /// A name like this one that can be a loader's and no other has: letters, digits, `-`,
@@ -273,6 +295,20 @@ fn write(directory: &Path, files: &[(PathBuf, Vec<u8>)]) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_shares_objects_shares_a_name() {
+        for (path, expected) in [
+            ("/usr/lib/systemd/systemd", Some("systemd")),
+            ("/usr/lib/systemd/systemd-executor", Some("systemd")),
+            ("/usr/lib/systemd/systemd-networkd", None),
+        ] {
+            assert_eq!(owner_of(Path::new(path)), expected);
+        }
+        for (name, _) in SHARED {
+            assert!(Name::new(name).is_some());
+        }
+    }
 
     #[test]
     fn each_name_is_a_loaders_and_another() {
