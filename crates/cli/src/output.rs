@@ -32,7 +32,13 @@ pub fn print(text: &str) {
         if error.kind() == io::ErrorKind::BrokenPipe {
             std::process::exit(0);
         }
-        eprintln!("error: writing to standard output: {error}");
+        diagnose(&format!("error: writing to standard output: {error}"));
+        if error.kind() == io::ErrorKind::StorageFull {
+            diagnose(
+                "help: make room, see 'df'; the last line there may be cut off, those before it \
+                 are whole",
+            );
+        }
         std::process::exit(2);
     }
 }

@@ -306,6 +306,27 @@ fn no_certificates_means_no_answer() {
 }
 
 #[test]
+fn a_full_disk_is_an_error_that_says_what_is_left() {
+    let place = Place::empty();
+    place.write("f", b"x");
+    let script = format!("{} digest f > /dev/full", env!("CARGO_BIN_EXE_bpftrust"));
+    let mut shell = Command::new("sh");
+    let output = shell
+        .args(["-c", &script])
+        .current_dir(place.path(""))
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let said = String::from_utf8(output.stderr).unwrap();
+    for part in [
+        "error: writing to standard output: No space left on device",
+        "help: make room, see 'df'",
+    ] {
+        assert!(said.contains(part), "{said}");
+    }
+}
+
+#[test]
 fn a_reader_that_goes_away_ends_the_program_quietly() {
     let place = Place::empty();
     place.write("f", b"x");

@@ -2,7 +2,7 @@
 //! signed by the commands that it wrote, and works; what was not is refused; and `replay`
 //! says both beforehand.
 
-use crate::fixture::{self, ACME, Events, UNSIGNED, probe, words};
+use crate::fixture::{self, Events, UNSIGNED, probe, words};
 use crate::guest::{Guest, text};
 use crate::process::Program;
 use crate::registry::{Group, RunsOn};
@@ -22,6 +22,8 @@ pub const GROUP: Group = Group {
         test!(an_event_tells_all_that_a_call_takes),
         test!(what_repeats_is_told_once_and_counted),
         test!(a_fork_takes_children),
+        test!(a_loader_that_changed_is_not_signed),
+        test!(a_full_disk_keeps_what_was_recorded),
         test!(what_was_seen_is_signed_and_works_and_the_rest_is_refused).within(600),
     ],
 };
@@ -100,6 +102,77 @@ fn a_fork_takes_children(guest: &mut Guest) -> Result<()> {
     Ok(())
 }
 
+/// Neither by a proposal of before, nor by one of after.
+fn a_loader_that_changed_is_not_signed(guest: &mut Guest) -> Result<()> {
+    let file = guest.copy(UNSIGNED, "changes")?;
+    probe(&file, &words("bpf 11"))?.success()?;
+    guest.run(&propose_to("before"))?;
+    // Times are compared by the second.
+    std::thread::sleep(Duration::from_millis(1100));
+    let mut content = fs::read(&file)?;
+    content.extend(b"changed");
+    fs::write(&file, content)?;
+    let output = guest.run(&["sh", "before/sign.sh"])?;
+    let expected = format!(
+        "{} is not what was proposed: type 'bpftrust propose' again",
+        file.display()
+    );
+    ensure!(
+        output.status == 1 && output.stderr.contains(&expected),
+        "{output}"
+    );
+    let output = guest.run(&propose_to("after"))?;
+    let expected = format!("{} is left out: it changed after", file.display());
+    ensure!(
+        output.status == 1 && output.stderr.contains(&expected),
+        "{output}"
+    );
+    ensure!(!fs::exists("after/grants/changes.toml")?);
+    let signature = guest.run(&["bpftrust", "inspect", text(&file)?])?;
+    ensure!(signature.status != 0, "{signature}");
+    Ok(())
+}
+
+/// On a file system that is full: an error, all lines but the last, and they are read.
+fn a_full_disk_keeps_what_was_recorded(guest: &mut Guest) -> Result<()> {
+    let file = guest.copy(UNSIGNED, "probe-records")?;
+    for _ in 0..40 {
+        probe(&file, &words("bpf 11 bpf 12"))?.success()?;
+    }
+    fs::create_dir("small")?;
+    guest.shell("mount -t tmpfs -o size=32k none small && echo before > small/other")?;
+    let output = guest.shell("bpftrust events --json > small/events.json")?;
+    ensure!(
+        output.status == 2
+            && output.stderr.contains("No space left on device")
+            && output.stderr.contains("help: make room"),
+        "{output}"
+    );
+    ensure!(fs::read_to_string("small/other")? == "before\n");
+    // As it is told to do.
+    let replay = [
+        "bpftrust",
+        "replay",
+        "--policy",
+        POLICY,
+        "--events",
+        "small/events.json",
+    ];
+    let output = guest.run(&replay)?;
+    let told = output.status == 2 && output.stderr.contains("it is cut off");
+    ensure!(told, "{output}");
+    guest
+        .shell("sed '$d' small/events.json > whole.json")?
+        .success()?;
+    let replay = [&replay[..5], &["whole.json"]].concat();
+    let output = guest.run(&replay)?;
+    ensure!(
+        output.status == 1 && output.stdout.contains("would be refused"),
+        "{output}"
+    );
+    guest.run(&["umount", "small"])?.success().map(drop)
+}
+
 /// Has runqlat look at the scheduler for a second.
 fn measure(guest: &Guest, tool: &str) -> Result<()> {
     let said = guest.run(&["timeout", "60", tool, "1", "1"])?.success()?;
@@ -174,22 +247,28 @@ fn what_was_seen_is_signed_and_works_and_the_rest_is_refused(guest: &mut Guest) 
     fixture::expect_refused(guest, &stranger, &["bpf", "11"], reason)
 }
 
-fn propose(guest: &Guest) -> Result<()> {
-    let (key, certificate) = (ACME.private(), ACME.certificate());
-    let words = [
+/// The policy that [`fixture::configure`] writes.
+const POLICY: &str = "/etc/bpftrust/policy.toml";
+
+/// The command that proposes into this directory, for the fixture's key to sign.
+const fn propose_to(directory: &str) -> [&str; 10] {
+    [
         "bpftrust",
         "propose",
         "--out",
-        "proposal",
+        directory,
         "--key",
-        &key,
+        "/etc/bpftrust/acme/key.pem",
         "--certificate",
-        &certificate,
+        "/etc/bpftrust/acme/certificate.pem",
         "--publisher",
         "acme",
-    ];
+    ]
+}
+
+fn propose(guest: &Guest) -> Result<()> {
     // 1: others, of tests before, are named and left out.
-    let output = guest.run(&words)?;
+    let output = guest.run(&propose_to("proposal"))?;
     let said = format!("{output:?}");
     ensure!(said.contains("proposal/grants/snooper.toml: "), "{said}");
     let grant = fs::read_to_string("proposal/grants/snooper.toml")?;
