@@ -72,8 +72,8 @@ impl Run<'_> {
             nonce: nonce()?,
             reports: self.reports,
             init: self.system.init.map(str::to_owned),
-            enforced: self.system.enforced,
             system: self.system.name.to_owned(),
+            early: self.system.early.map(str::to_owned),
             command: self.command.clone(),
         };
         initramfs::make(
@@ -90,11 +90,17 @@ impl Run<'_> {
         };
         let start = Instant::now();
         let mut qemu = Qemu(
-            qemu::command(hardware, self.boot, &initramfs, &console)
-                .stdout(Stdio::piped())
-                .stderr(Stdio::piped())
-                .spawn()
-                .context("cannot run qemu-system-x86_64; try `cargo xtask setup`")?,
+            qemu::command(
+                hardware,
+                self.boot,
+                &initramfs,
+                &console,
+                self.system.reboots,
+            )
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("cannot run qemu-system-x86_64; try `cargo xtask setup`")?,
         );
         let mut ended = Ended {
             status: None,

@@ -32,8 +32,8 @@ pub struct Job {
     pub reports: bool,
     /// What becomes PID 1; none if the harness stays.
     pub init: Option<String>,
-    /// Whether bpftrust enforces before that is executed.
-    pub enforced: bool,
+    /// The harness's command that runs before that is executed.
+    pub early: Option<String>,
     /// The name of the guest's [`System`](crate::system::System).
     pub system: String,
     /// The program to run as root and its arguments.
@@ -44,11 +44,13 @@ impl Job {
     /// The job as a file.
     pub fn to_text(&self) -> String {
         let mut text = format!(
-            "nonce {}\nreports {}\nenforced {}\nsystem {}\n",
-            self.nonce, self.reports, self.enforced, self.system
+            "nonce {}\nreports {}\nsystem {}\n",
+            self.nonce, self.reports, self.system
         );
-        if let Some(init) = &self.init {
-            text += &format!("init {}\n", escape(init));
+        for (key, word) in [("init", &self.init), ("early", &self.early)] {
+            if let Some(word) = word {
+                text += &format!("{key} {}\n", escape(word));
+            }
         }
         for word in &self.command {
             text += &format!("word {}\n", escape(word));
@@ -62,7 +64,7 @@ impl Job {
             nonce: String::new(),
             reports: false,
             init: None,
-            enforced: false,
+            early: None,
             system: String::new(),
             command: Vec::new(),
         };
@@ -70,7 +72,7 @@ impl Job {
             match line.split_once(' ') {
                 Some(("nonce", nonce)) => job.nonce = nonce.to_owned(),
                 Some(("reports", reports)) => job.reports = reports == "true",
-                Some(("enforced", enforced)) => job.enforced = enforced == "true",
+                Some(("early", early)) => job.early = Some(unescape(early)),
                 Some(("system", system)) => job.system = system.to_owned(),
                 Some(("init", init)) => job.init = Some(unescape(init)),
                 Some(("word", word)) => job.command.push(unescape(word)),
@@ -283,7 +285,7 @@ mod tests {
             nonce: "abc".into(),
             reports: true,
             init: Some("/sbin/init".into()),
-            enforced: true,
+            early: Some("audit".into()),
             system: "bare".into(),
             command: vec!["/bin/sh".into(), "-c".into(), "a\\nb\n\tc \\".into()],
         };

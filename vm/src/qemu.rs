@@ -152,10 +152,20 @@ impl Accelerator {
 }
 
 /// The command that boots a guest: the kernel's log goes to the file `log`, the
-/// channel to QEMU's standard output.
-pub fn command(hardware: Hardware<'_>, boot: &Boot, initramfs: &Path, log: &Path) -> Command {
+/// channel to QEMU's standard output. A guest that `reboots` keeps what its disk holds;
+/// others end.
+pub fn command(
+    hardware: Hardware<'_>,
+    boot: &Boot,
+    initramfs: &Path,
+    log: &Path,
+    reboots: bool,
+) -> Command {
     let line = format!("{KERNEL_LINE} {}", hardware.line);
     let mut command = base(hardware, boot, line.trim_end());
+    if !reboots {
+        command.arg("-no-reboot");
+    }
     command
         .arg("-initrd")
         .arg(initramfs)
@@ -183,7 +193,7 @@ fn base(hardware: Hardware<'_>, boot: &Boot, kernel_line: &str) -> Command {
         .arg(hardware.cpus.to_string())
         .args(hardware.accelerator.arguments())
         .args(hardware.firmware.arguments())
-        .args(["-nodefaults", "-no-user-config", "-no-reboot"])
+        .args(["-nodefaults", "-no-user-config"])
         .args(["-display", "none", "-kernel"])
         .arg(&boot.vmlinuz)
         .args(["-append", kernel_line])
@@ -199,6 +209,7 @@ fn boots_under_kvm(boot: &Boot) -> Result<bool> {
         boot,
         "console=ttyS0 panic=-1",
     )
+    .arg("-no-reboot")
     .arg("-serial")
     .arg(format!("file:{}", comma(log.path())))
     .stdout(Stdio::null())

@@ -26,8 +26,11 @@ pub struct System {
     pub more: &'static [&'static str],
     /// What becomes PID 1 once the disk is the root; none if the harness stays.
     pub init: Option<&'static str>,
-    /// Whether the harness has bpftrust enforce before that is executed.
-    pub enforced: bool,
+    /// The harness's command that runs before that is executed.
+    pub early: Option<&'static str>,
+    /// Whether it may start again; one whose kernel panics does so, too, until its time
+    /// is over.
+    pub reboots: bool,
     /// What makes its initramfs, with bpftrust's hook in it; none for the harness's own,
     /// which knows nothing of bpftrust.
     pub generator: Option<Generator>,
@@ -62,7 +65,8 @@ pub const BARE: System = System {
     suite: "trixie",
     more: &[],
     init: None,
-    enforced: false,
+    early: None,
+    reboots: false,
     generator: None,
     line: "",
     boot_limit: 120,
@@ -84,7 +88,8 @@ pub const SYSTEMD: System = System {
         "udev",
     ],
     init: Some("/usr/lib/systemd/systemd"),
-    enforced: false,
+    early: None,
+    reboots: false,
     generator: None,
     line: "",
     boot_limit: 400,
@@ -94,7 +99,30 @@ pub const SYSTEMD: System = System {
 /// The same, and bpftrust enforces from before its start and trusts it.
 pub const TRUSTED_SYSTEMD: System = System {
     name: "trusted-systemd",
-    enforced: true,
+    early: Some("enforce"),
+    ..SYSTEMD
+};
+
+/// A stable release's host with what calls `bpf()` on many: systemd, containers and
+/// tools. bpftrust audits from before systemd's start.
+pub const HOST: System = System {
+    name: "host",
+    suffix: "-host",
+    suite: "trixie",
+    more: &[
+        "crun",
+        "dbus",
+        "libapparmor1",
+        "libbpf1",
+        "libkmod2",
+        "libpam-systemd",
+        "libseccomp2",
+        "podman",
+        "systemd",
+        "udev",
+    ],
+    early: Some("audit"),
+    reboots: true,
     ..SYSTEMD
 };
 
@@ -203,6 +231,7 @@ pub const SYSTEMS: &[&System] = &[
     &RESTRICTED,
     &SYSTEMD,
     &TRUSTED_SYSTEMD,
+    &HOST,
     &BOOT,
     &BOOT_OFF,
     &BOOT_AUDIT,
@@ -241,7 +270,7 @@ mod tests {
         let error = find("nothing").unwrap_err().to_string();
         assert!(
             error.contains(
-                "bare, bpftrace, compared, dpkg, restricted, systemd, trusted-systemd, boot, "
+                "bare, bpftrace, compared, dpkg, restricted, systemd, trusted-systemd, host, boot, "
             ),
             "{error}"
         );

@@ -82,9 +82,9 @@ fn pass(job: &Job, root: &Path) -> Result<()> {
 /// Makes `init` PID 1, on the disk. Returns if it can't.
 pub fn hand_over(init: &str, job: &Job) -> Result<()> {
     // systemd mounts what is not mounted yet.
-    if job.enforced {
+    if let Some(early) = &job.early {
         pid1::mount_all()?;
-        enforce()?;
+        run_early(early)?;
     } else {
         pid1::mount_one("tmpfs", "/run", "mode=755")?;
     }
@@ -98,14 +98,14 @@ pub fn hand_over(init: &str, job: &Job) -> Result<()> {
 
 /// Has a process of its own do what PID 1, which is to be executed with trust, must not
 /// have done.
-fn enforce() -> Result<()> {
+fn run_early(command: &str) -> Result<()> {
     let status = Command::new(HARNESS)
-        .arg("enforce")
+        .arg(command)
         .env_clear()
         .envs(pid1::ENVIRONMENT.iter().copied())
         .status()
         .with_context(|| format!("cannot execute {HARNESS}"))?;
-    ensure!(status.success(), "enforcing failed ({status})");
+    ensure!(status.success(), "{command} failed ({status})");
     Ok(())
 }
 

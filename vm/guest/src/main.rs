@@ -67,6 +67,7 @@ const USAGE: &str = "usage: bpftrust-guest COMMAND
                                        count what rows of the benchmark cost, in a guest
   startup                              time the start of a loader, in a guest
   enforce                              sign systemd and enforce, before it starts
+  audit                                observe or enforce, before systemd starts
   stage ROOT                           put this run's files onto the disk, in an initramfs
   on-disk ROOT WORD...                 run a command there
   trust-systemd                        sign systemd, as of the policy's publisher
@@ -113,6 +114,10 @@ fn dispatch() -> Result<ExitCode> {
         ["on-disk", root, ref words @ ..] => handover::on_disk(Path::new(root), words),
         ["trust-systemd"] => {
             tests::sandbox::sign_systemd_for_all(&mut Guest::new("trust", "systemd")?)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        ["audit"] => {
+            tests::host::early(&mut Guest::new("audit", "early")?)?;
             Ok(ExitCode::SUCCESS)
         }
         ["serve"] => handover::serve(),

@@ -4,7 +4,7 @@ use crate::guest::Guest;
 use crate::tests;
 use anyhow::Result;
 use bpftrust_vm::kernels::Kernel;
-use bpftrust_vm::system::{BARE, BPFTRACE, SYSTEMD, System, TRUSTED_SYSTEMD};
+use bpftrust_vm::system::{BARE, BPFTRACE, HOST, SYSTEMD, System, TRUSTED_SYSTEMD};
 use std::time::Duration;
 
 /// Every group of tests, in the order in which they run.
@@ -70,6 +70,7 @@ pub const GROUPS: &[&Group] = &[
     &tests::systemd::GROUP,
     &tests::sandbox::GROUP,
     &tests::sandbox::TRUSTED,
+    &tests::host::GROUP,
     &tests::boot::GROUP,
     &tests::boot::OFF,
     &tests::boot::AUDIT,
@@ -123,6 +124,8 @@ pub enum RunsOn {
     TrustedSystemd,
     /// Those that bpftrust supports, as this one.
     Booted(&'static System),
+    /// Those that bpftrust supports, as a host that it audits from its boot.
+    Host,
 }
 
 impl RunsOn {
@@ -135,6 +138,7 @@ impl RunsOn {
             Self::Systemd => (kernel.supported, &SYSTEMD),
             Self::TrustedSystemd => (kernel.supported, &TRUSTED_SYSTEMD),
             Self::Booted(system) => (kernel.supported, system),
+            Self::Host => (kernel.supported, &HOST),
         };
         kernels && its.name == system.name
     }

@@ -47,8 +47,8 @@ pub fn run(kernel: &Kernel, system: &System, filters: &[&str]) -> Result<ExitCod
 }
 
 /// Where the runner says that what runs may kill it: `TEST FAILED`, the second a
-/// number.
-pub const GO_ON: &str = "/run/bpftrust-go-on";
+/// number. On the disk, for the machine may be started again meanwhile.
+pub const GO_ON: &str = "/var/lib/bpftrust-go-on";
 
 /// How far a runner had come that was killed.
 struct Killed {

@@ -21,6 +21,7 @@ pub mod explain;
 pub mod forged;
 pub mod grant;
 pub mod handover;
+pub mod host;
 pub mod journal;
 pub mod keys;
 pub mod latch;
