@@ -12,6 +12,7 @@
 //! - [`sealed`]: what policy keys sign for a sealed guard
 //! - [`crowd`]: many threads on every CPU
 //! - [`asker`]: the smallest program that calls `bpf()`
+//! - [`debs`]: Debian packages that tests make
 //! - [`demo`]: what `make demo` shows
 //! - [`startup`]: what `bpftrust run` adds to the start of a loader
 //! - [`cost`]: the benchmark's files and columns
@@ -28,6 +29,7 @@ mod asker;
 mod cgroup;
 mod cost;
 mod crowd;
+mod debs;
 mod demo;
 mod envelope;
 mod fixture;

@@ -4,7 +4,7 @@ use crate::guest::Guest;
 use crate::tests;
 use anyhow::Result;
 use bpftrust_vm::kernels::Kernel;
-use bpftrust_vm::system::{BARE, BPFTRACE, HOST, SYSTEMD, System, TRUSTED_SYSTEMD};
+use bpftrust_vm::system::{BARE, BPFTRACE, DPKG, HOST, SYSTEMD, System, TRUSTED_SYSTEMD};
 use std::time::Duration;
 
 /// Every group of tests, in the order in which they run.
@@ -66,6 +66,7 @@ pub const GROUPS: &[&Group] = &[
     &tests::events::GROUP,
     &tests::metrics::GROUP,
     &tests::propose::GROUP,
+    &tests::package::GROUP,
     &tests::journal::GROUP,
     &tests::systemd::GROUP,
     &tests::sandbox::GROUP,
@@ -77,6 +78,7 @@ pub const GROUPS: &[&Group] = &[
     &tests::boot::SEALED,
     &tests::boot::BROKEN,
     &tests::boot::DRACUT,
+    &tests::package::SEALED,
     // Last: nothing unseals a guest.
     &tests::seal::GROUP,
 ];
@@ -118,6 +120,8 @@ pub enum RunsOn {
     Unsupported,
     /// Those that bpftrust supports, with Debian's bpftrace.
     Bpftrace,
+    /// Those that bpftrust supports, with dpkg and apt.
+    Dpkg,
     /// Those that bpftrust supports, under systemd.
     Systemd,
     /// The same, of which bpftrust trusts systemd.
@@ -135,6 +139,7 @@ impl RunsOn {
             Self::Supported => (kernel.supported, &BARE),
             Self::Unsupported => (!kernel.supported, &BARE),
             Self::Bpftrace => (kernel.supported, &BPFTRACE),
+            Self::Dpkg => (kernel.supported, &DPKG),
             Self::Systemd => (kernel.supported, &SYSTEMD),
             Self::TrustedSystemd => (kernel.supported, &TRUSTED_SYSTEMD),
             Self::Booted(system) => (kernel.supported, system),

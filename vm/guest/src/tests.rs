@@ -33,6 +33,7 @@ pub mod machine;
 pub mod many;
 pub mod metrics;
 pub mod owner;
+pub mod package;
 pub mod permit;
 pub mod place;
 pub mod policy;
