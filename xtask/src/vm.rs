@@ -73,6 +73,10 @@ pub struct Arguments {
     #[arg(long)]
     pub refresh: bool,
 
+    /// Let the guest's clocks count its instructions, one each nanosecond, with --exec
+    #[arg(long, requires = "exec")]
+    pub counted: bool,
+
     /// Show the kernel's log and the boot time at the end (with --exec)
     #[arg(long, requires = "exec")]
     pub verbose: bool,
@@ -148,7 +152,14 @@ fn exec(arguments: &Arguments, kernel: &'static Kernel, command: &str) -> Result
     let boot = prepare(kernel, system, arguments.refresh)?;
     let (payload, boot, _installed) = install(payload, boot, system)?;
     let command = words(&["/bin/sh", "-c", command]);
-    let run = payload.run(&boot, system, command, arguments.timeout)?;
+    let mut run = payload.run(&boot, system, command, arguments.timeout)?;
+    if arguments.counted {
+        run.hardware = Hardware {
+            accelerator: Accelerator::Counted,
+            cpus: 1,
+            ..run.hardware
+        };
+    }
     let mut stdout = std::io::stdout().lock();
     let ended = run.run(|event| {
         if let Event::Output(bytes) = event {

@@ -32,6 +32,13 @@ pub const RULES: &[Rule] = &[
         "sealing::it_needs_the_initial_mount_namespace",
     ),
     (
+        "mounts move for ever after a start in an initramfs",
+        "protect.h",
+        "if (root_of(held->init) == held->root)",
+        "if (held->init)",
+        "boot-sealed::mounts_do_not_move_any_more",
+    ),
+    (
         "a pin can be removed",
         "hooks_protect.h",
         "SEC(\"lsm/inode_unlink\")\nint BPF_PROG(bt_unlink, struct inode *directory, struct dentry *dentry)\n{\n\tif (keeps_entry(argument(ctx, 1)))",
