@@ -18,6 +18,8 @@ const PARTS: &[(&str, &str)] = &[
     ("docs", "docs"),
     ("packaging/debian", "debian"),
     ("packaging/examples", "examples"),
+    ("packaging/grafana", "grafana"),
+    ("packaging/prometheus", "prometheus"),
     ("packaging/systemd", "systemd"),
     ("packaging/initramfs-tools", "initramfs-tools"),
     ("packaging/dracut", "dracut"),
