@@ -13,6 +13,7 @@
 //! - [`machine`]: one boot, from job to outcome
 //! - [`suite`]: the guest tests on one kernel, and all results in one report
 //! - [`protocol`]: what host and guest tell each other
+//! - [`figures`]: tables of figures that are committed, and what has grown since
 //! - [`log`]: what in a kernel's log fails a run
 
 pub mod apt;
@@ -20,6 +21,7 @@ pub mod cache;
 pub mod cpio;
 pub mod disk;
 pub mod dpkg;
+pub mod figures;
 pub mod initramfs;
 pub mod installed;
 pub mod kernels;
@@ -32,4 +34,3 @@ pub mod qemu;
 pub mod suite;
 pub mod system;
 pub mod tool;
-pub mod verifier;

@@ -19,7 +19,7 @@ mod found;
 mod goals;
 mod plot;
 mod run;
-mod table;
+pub mod table;
 
 use anyhow::Result;
 use std::process::ExitCode;

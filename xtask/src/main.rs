@@ -3,13 +3,14 @@
 mod bench;
 mod demo;
 mod dist;
+mod figures;
 mod mutants;
+mod scale;
 mod script_tools;
 mod setup;
 mod survey;
 mod test;
 mod tools;
-mod verifier;
 mod vm;
 mod workspace;
 
@@ -31,8 +32,12 @@ enum Chore {
     Demo(demo::Arguments),
     /// Build a Debian package in target/dist, which lintian accepts
     Dist,
+    /// Count the few costs that tests are held to, in microVMs, and write the table
+    Held,
     /// Break one rule of the kernel side at a time: do the tests notice?
     Mutants(mutants::Arguments),
+    /// Measure digests, signing, and how costs grow, and write docs/scale.md
+    Scale(scale::Arguments),
     /// Run each script that Debian ships with bpftrace, signed and not, in microVMs, and
     /// write the table
     ScriptTools(survey::Arguments),
@@ -54,12 +59,14 @@ fn main() -> ExitCode {
         Chore::Bench(arguments) => bench::run(&arguments),
         Chore::Demo(arguments) => demo::run(&arguments),
         Chore::Dist => dist::run(),
+        Chore::Held => figures::COST.write(),
         Chore::Mutants(arguments) => mutants::run(&arguments),
+        Chore::Scale(arguments) => scale::run(&arguments),
         Chore::ScriptTools(arguments) => script_tools::SURVEY.run(&arguments),
         Chore::Setup => setup::run().map(|()| ExitCode::SUCCESS),
         Chore::Test => test::run(),
         Chore::Tools(arguments) => tools::SURVEY.run(&arguments),
-        Chore::Verifier => verifier::run(),
+        Chore::Verifier => figures::VERIFIER.write(),
         Chore::Vm(arguments) => vm::run(&arguments),
     };
     outcome.unwrap_or_else(|error| {

@@ -4,6 +4,7 @@
 
 mod code;
 mod compared;
+pub mod held;
 
 use self::compared::Appraisal;
 use crate::fixture::{ACME, CONFIGURATION, Key, sign_as};
@@ -19,7 +20,8 @@ use std::process::ExitCode;
 
 /// Where the files are; `dynamic` finds its libraries there and nowhere else.
 const PLACE: &str = "/work/cost";
-const BENCH: &str = "/usr/bin/bpftrust-bench";
+/// The drivers.
+pub const BENCH: &str = "/usr/bin/bpftrust-bench";
 const KEY: Key = ACME;
 /// The function whose code shows how the kernel calls hooks: read, write and eventfd pass
 /// it.
@@ -78,14 +80,17 @@ pub fn run(
     Ok(ExitCode::SUCCESS)
 }
 
-fn in_place(name: &str) -> PathBuf {
+/// A file of the drivers'.
+pub fn in_place(name: &str) -> PathBuf {
     Path::new(PLACE).join(name)
 }
 
 /// A row of the drivers'.
-struct Row {
-    name: String,
-    trusted: bool,
+pub struct Row {
+    /// Its name.
+    pub name: String,
+    /// Whether a trusted process must do it.
+    pub trusted: bool,
 }
 
 fn rows(guest: &Guest, names: &[&str]) -> Result<Vec<Row>> {
@@ -149,7 +154,7 @@ fn machine() -> Result<Value> {
 }
 
 /// Runs a row, and returns what it says.
-fn bench(row: &Row, loops: &str, share: &str) -> Result<String> {
+pub fn bench(row: &Row, loops: &str, share: &str) -> Result<String> {
     let program = match row.trusted {
         true => in_place("bench-signed"),
         false => PathBuf::from(BENCH),

@@ -16,6 +16,8 @@
 //! - [`demo`]: what `make demo` shows
 //! - [`startup`]: what `bpftrust run` adds to the start of a loader
 //! - [`cost`]: the benchmark's files and columns
+//! - [`growth`]: how it grows with what there is of something
+//! - [`throughput`]: signing many files, by `bpftrust sign` and by a shell loop
 //! - [`preload`]: the library that names tokens
 //! - [`tools`]: Debian's tools, one by one, under a token; its scripts, signed
 //! - [`script`]: scripts, and what starts loaders on them
@@ -34,6 +36,7 @@ mod demo;
 mod envelope;
 mod fixture;
 mod grant;
+mod growth;
 mod guest;
 mod handover;
 mod owner;
@@ -50,6 +53,7 @@ mod signing;
 mod startup;
 mod sys;
 mod tests;
+mod throughput;
 mod token;
 mod tools;
 mod unit;
@@ -67,6 +71,10 @@ const USAGE: &str = "usage: bpftrust-guest COMMAND
   one NAME                             run one without its group's fixture
   cost COLUMN LOOPS SHARE yes|no [ROW...]
                                        count what rows of the benchmark cost, in a guest
+  held                                 count what committed figures are about, in a guest
+  growth PART MOST                     count what grows with files, processes, digests,
+                                       keys or cpus, in a guest
+  throughput ALGORITHM FILES SAMPLE    count what signing takes, in a guest
   startup                              time the start of a loader, in a guest
   enforce                              sign systemd and enforce, before it starts
   audit                                observe or enforce, before systemd starts
@@ -106,6 +114,11 @@ fn dispatch() -> Result<ExitCode> {
         ["startup"] => startup::run(),
         ["cost", column, loops, share, programs, ref names @ ..] => {
             cost::run(column, (loops, share), programs == "yes", names)
+        }
+        ["held"] => cost::held::run(),
+        ["growth", part, most] => growth::run(part, most.parse()?),
+        ["throughput", algorithm, files, sample] => {
+            throughput::run(algorithm, files.parse()?, sample.parse()?)
         }
         ["demo"] => demo::run(),
         ["enforce"] => {

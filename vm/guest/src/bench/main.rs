@@ -4,6 +4,7 @@
 //! - [`processes`], [`memory`], [`files`], [`edges`]: what any process does
 //! - [`bpf`]: what a trusted process asks of `bpf()`
 //! - [`shapes`]: the same work as some of UnixBench's tests
+//! - [`crowd`]: much of something at once, no row
 //!
 //! `bpftrust-bench list` prints the rows: name, who runs it, what it does.
 //! `bpftrust-bench run DIRECTORY LOOPS SHARE ROW...` runs them and prints a line of JSON
@@ -11,6 +12,7 @@
 //! of 10 runs a tenth of the usual rounds.
 
 mod bpf;
+mod crowd;
 mod edges;
 mod files;
 mod memory;
@@ -172,6 +174,9 @@ fn dispatch(words: &[&str]) -> Result<()> {
             Ok(())
         }
         ["again", left] => shapes::execute_again(left.parse()?),
+        ["stand", count] => crowd::stand(count.parse()?),
+        ["map-all", directory] => crowd::map_all(Path::new(directory)),
+        ["on-all-cpus", program, rounds] => crowd::execute_on_all(program, rounds.parse()?),
         ["run", place, loops, share, names @ ..] => {
             let place = Place(Path::new(place).to_owned());
             let (loops, share) = (loops.parse()?, share.parse()?);

@@ -5,7 +5,7 @@ use crate::guest::Guest;
 use crate::registry::{Group, RunsOn};
 use crate::test;
 use anyhow::{Context, Result, ensure};
-use bpftrust_vm::verifier::{Table, measured};
+use bpftrust_vm::figures::{self, Table, measured};
 use std::collections::{BTreeMap, BTreeSet};
 
 pub const GROUP: Group = Group {
@@ -80,7 +80,7 @@ const VERIFIER: &str = include_str!("../../../../docs/verifier.md");
 fn the_verifier_has_no_more_to_do(guest: &mut Guest) -> Result<()> {
     let said = guest.run(&["bpftrust-drift", "verifier"])?.success()?;
     let release = guest.run(&["uname", "-r"])?.success()?;
-    let grown = Table::parse(VERIFIER)?.grown(&release, &measured(&said)?)?;
+    let grown = Table::parse(VERIFIER)?.grown(&figures::VERIFIER, &release, &measured(&said)?)?;
     ensure!(
         grown.is_empty(),
         "{grown:#?}: if it has to be, type `cargo xtask verifier` and commit the table"
