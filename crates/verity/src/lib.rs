@@ -8,6 +8,8 @@
 //! The form is fixed by `include/uapi/linux/fsverity.h` and
 //! `Documentation/filesystems/fsverity.rst` of the kernel.
 
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 mod descriptor;
 mod digest;
 mod error;
@@ -16,6 +18,8 @@ mod ioctl;
 mod large;
 mod merkle;
 mod parameters;
+#[cfg(target_arch = "x86_64")]
+mod rounds;
 #[cfg(target_arch = "x86_64")]
 mod sha_ni;
 

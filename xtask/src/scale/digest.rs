@@ -122,7 +122,11 @@ fn processor() -> Result<String> {
         Some(line.split_once(": ")?.1)
     };
     let model = field("model name").unwrap_or("an unknown processor");
-    let has = field("flags").is_some_and(|flags| flags.split(' ').any(|flag| flag == "sha_ni"));
-    let with = if has { "with" } else { "without" };
-    Ok(format!("{model} {with} SHA extensions"))
+    let flags = field("flags").unwrap_or_default();
+    let has = |flag: &str| match flags.split(' ').any(|word| word == flag) {
+        true => "with",
+        false => "without",
+    };
+    let (sha, avx512) = (has("sha_ni"), has("avx512bw"));
+    Ok(format!("{model}, {sha} SHA extensions, {avx512} AVX-512"))
 }
