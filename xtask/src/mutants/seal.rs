@@ -125,7 +125,7 @@ pub const RULES: &[Rule] = &[
     (
         "the root is pivoted",
         "hooks_protect.h",
-        "if (held && shares_pins(held) && hold(BT_ACTION_MOUNT, 0))",
+        "if (held && !in_initramfs(held) && shares_pins(held) && hold(BT_ACTION_MOUNT, 0))",
         "if (0)",
         "seal::mounts_do_not_move_below_another",
     ),

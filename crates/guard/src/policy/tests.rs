@@ -154,7 +154,7 @@ fn what_makes_no_sense_is_refused_where_it_stands() {
             "p.toml:1:8: unknown variant `on`, expected `enforce` or `audit`",
         ),
         (
-            "mode = \"audit\"\nboot.sealed = true\n",
+            "mode = \"audit\"\nboot.sealed = true\n+",
             "p.toml:2:15: mode = \"audit\" refuses nothing: there is nothing to seal",
         ),
         (

@@ -62,19 +62,22 @@ pub const AUDIT: Group = group(
 );
 
 /// Sealed, and told `bpftrust=off`.
-pub const SEALED: Group = group(
-    &BOOT_SEALED,
-    &[
-        test!(a_sealed_boot_refuses_the_way_out),
-        test!(systemd_is_trusted),
-        test!(the_first_loader_is_refused),
-        test!(it_is_sealed_at_the_real_root).within(240),
-        test!(mounts_do_not_move_any_more).within(240),
-        test!(the_anchor_is_back_in_the_root_cgroup),
-        test!(nothing_failed),
-        test!(enforcing_goes_on),
-    ],
-);
+pub const SEALED: Group = Group {
+    name: "boot-sealed",
+    ..group(
+        &BOOT_SEALED,
+        &[
+            test!(a_sealed_boot_refuses_the_way_out),
+            test!(systemd_is_trusted),
+            test!(the_first_loader_is_refused),
+            test!(it_is_sealed_at_the_real_root).within(240),
+            test!(mounts_do_not_move_any_more).within(240),
+            test!(the_anchor_is_back_in_the_root_cgroup),
+            test!(nothing_failed),
+            test!(enforcing_goes_on),
+        ],
+    )
+};
 
 /// The initramfs' policy is cut off, as if power was cut while it was written.
 pub const BROKEN: Group = group(
