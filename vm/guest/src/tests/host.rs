@@ -269,11 +269,14 @@ fn finish(guest: &Guest) -> Result<()> {
     fs::copy("/usr/lib/systemd/systemd", USER_MANAGER)?;
     let content = format!("[Service]\nExecStart=\nExecStart={USER_MANAGER} --user\n");
     fs::write(drop_in, content)?;
-    for module in ["permit", "systemd"] {
-        let path = format!("/usr/lib/x86_64-linux-gnu/security/pam_{module}.so");
-        fixture::sign_as(guest, ACME, Path::new(&path), &["--kind", "library"])?;
-    }
-    Ok(())
+    let (key, certificate) = (ACME.private(), ACME.certificate());
+    guest
+        .shell(&format!(
+            "bpftrust sign --kind library --key {key} --certificate {certificate} \
+             /usr/lib/x86_64-linux-gnu/security/*.so"
+        ))?
+        .success()
+        .map(drop)
 }
 
 fn systemd_was_executed_with_trust(guest: &mut Guest) -> Result<()> {
@@ -312,16 +315,17 @@ fn an_unsigned_loader_is_refused_by_each_way_in(guest: &mut Guest) -> Result<()>
                 .args([&service, "bpf", "11"]),
         ),
         (
-            &*login,
-            Program::new("su").args(["-", "user", "-c", &as_login]),
-        ),
-        (
             &*session,
             Program::new(run[0])
                 .args(&run[1..])
                 .args(["--user", &session, "bpf", "11"])
                 .env("XDG_RUNTIME_DIR", "/run/user/1000")
                 .by_user(),
+        ),
+        // After that: with the last login the user's manager ends.
+        (
+            &*login,
+            Program::new("su").args(["-", "user", "-c", &as_login]),
         ),
         (
             BOXED,
