@@ -60,6 +60,7 @@ pub const GROUPS: &[&Group] = &[
     &tests::expiry::GROUP,
     &tests::bulk::GROUP,
     &tests::explain::GROUP,
+    &tests::unchanged::GROUP,
     &tests::attack::GROUP,
     &tests::status::GROUP,
     &tests::events::AUDIT,

@@ -60,4 +60,5 @@ pub mod storm;
 pub mod systemd;
 pub mod table;
 pub mod token;
+pub mod unchanged;
 pub mod version;

@@ -188,7 +188,7 @@ fn a_program_loads_a_program(_: &mut Guest) -> Result<()> {
 }
 
 /// Kinds of program and how they are attached.
-const ATTACHES: &[(&str, &str)] = &[
+pub const ATTACHES: &[(&str, &str)] = &[
     ("cgroup_skb", "link-create cgroup_inet_ingress"),
     ("cgroup_skb", "prog-attach cgroup_inet_ingress"),
     ("cgroup_skb_egress", "link-create cgroup_inet_egress"),
