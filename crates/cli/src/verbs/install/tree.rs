@@ -17,7 +17,7 @@ use super::{parse_signature, signed_as};
 use crate::advice::{advised, quoted};
 use crate::cli::CERTIFICATE_DIRECTORY;
 use crate::input::read_bounded;
-use crate::output::{self, Outcome, counted, escaped};
+use crate::output::{self, Outcome, escaped};
 use crate::parallel;
 use crate::signature_tree::{meant, place};
 use crate::target::{Target, Verity};
@@ -216,10 +216,10 @@ fn settle(
                  {CERTIFICATE_DIRECTORY}, then type this again"
             ),
             None => format!(
-                "none of {} is for what it holds, {}; it may take a newer package of \
-                 signatures",
-                counted(members.len(), "signature"),
-                content.digest
+                "no signature is for what it holds, {} ({} looked at); it may take a newer \
+                 package of signatures",
+                content.digest,
+                members.len()
             ),
         }),
     })
