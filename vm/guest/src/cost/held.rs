@@ -13,6 +13,7 @@ use std::process::ExitCode;
 /// The rows, and whether a trusted process must do them.
 const ROWS: &[(&str, bool)] = &[
     ("exec", false),
+    ("exec-signed-warm", false),
     ("fork-exit", false),
     ("open", false),
     ("bpf-map-create", true),
