@@ -190,7 +190,14 @@ const USERS: &[(&str, &str)] = &[
 ];
 
 fn alerts_and_dashboard_name_what_there_is(guest: &mut Guest) -> Result<()> {
+    // What is counted by reason or owner has a type once there is something to count.
+    let program = signed_probe(guest, "owner")?;
+    let owner = Running::start(guest, &program, "bpf 11 keep-map hash")?;
+    let program = signed_probe(guest, "fallen")?;
+    let fallen = Running::start(guest, &program, "bpf 11 anonymous-code")?;
     let text = guest.run(&["bpftrust", "metrics"])?.success()?;
+    owner.stop()?;
+    fallen.stop()?;
     // "# TYPE bpftrust_whole gauge"
     let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
     let known: BTreeSet<_> = types.filter_map(|line| line.split(' ').next()).collect();
