@@ -112,6 +112,7 @@ pub const HOST: System = System {
     more: &[
         "crun",
         "dbus",
+        "dbus-user-session",
         "libapparmor1",
         "libbpf1",
         "libkmod2",

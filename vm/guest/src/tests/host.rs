@@ -272,8 +272,8 @@ fn finish(guest: &Guest) -> Result<()> {
     let (key, certificate) = (ACME.private(), ACME.certificate());
     guest
         .shell(&format!(
-            "bpftrust sign --kind library --key {key} --certificate {certificate} \
-             /usr/lib/x86_64-linux-gnu/security/*.so"
+            "bpftrust sign --kind library --with-libraries --key {key} \
+             --certificate {certificate} /usr/lib/x86_64-linux-gnu/security/*.so"
         ))?
         .success()
         .map(drop)
