@@ -41,6 +41,10 @@ const PACKAGED: &[(&str, &str)] = &[
         "systemd/bpftrust-events.service",
         "/usr/lib/systemd/system/bpftrust-events.service",
     ),
+    (
+        "systemd/bpftrust-metrics.service",
+        "/usr/lib/systemd/system/bpftrust-metrics.service",
+    ),
 ];
 
 /// What an admin has: a key, and a policy that trusts it.

@@ -11,6 +11,7 @@ use crate::policy::{image, status};
 use crate::registry::{Group, RunsOn};
 use crate::seal::{anchor, expect_all_sealed, expect_enforcing, expect_told};
 use crate::test;
+use crate::tests::metrics::scrape;
 use crate::tests::sandbox::signed_before_it_starts_systemd_keeps_all;
 use crate::unit::UNITS;
 use anyhow::{Context, Result, ensure};
@@ -36,6 +37,7 @@ pub const GROUP: Group = group(
         test!(signed_before_it_starts_systemd_keeps_all),
         test!(the_unit_finds_it_enforcing),
         test!(events_are_kept),
+        test!(numbers_are_served),
         test!(nothing_failed),
         test!(enforcing_goes_on),
     ],
@@ -260,6 +262,18 @@ fn events_are_kept(guest: &mut Guest) -> Result<()> {
         let said = journal(guest, "bpftrust-events")?;
         Ok(said.contains("no-signature").then_some(()))
     })
+}
+
+/// By a unit that has no more rights than that takes.
+fn numbers_are_served(guest: &mut Guest) -> Result<()> {
+    guest
+        .run(&["systemctl", "start", "bpftrust-metrics"])?
+        .success()?;
+    let said = scrape(guest, Path::new("/run/bpftrust/metrics.sock"))?;
+    for line in ["bpftrust_mode{mode=\"enforce\"} 1\n", "bpftrust_whole 1\n"] {
+        ensure!(said.contains(line), "{said}");
+    }
+    Ok(())
 }
 
 fn nothing_failed(guest: &mut Guest) -> Result<()> {

@@ -124,25 +124,23 @@ fn a_text_file_is_replaced_wholly(guest: &mut Guest) -> Result<()> {
     Ok(())
 }
 
-/// What a client gets from a socket that asks for this.
-fn ask(socket: &Path, request: &str) -> Result<String> {
-    let mut client = UnixStream::connect(socket).context("cannot connect")?;
-    client.write_all(request.as_bytes())?;
-    let mut answer = String::new();
-    client.read_to_string(&mut answer)?;
-    Ok(answer)
+/// The numbers that somebody serves on a socket, once he does, with the answer's head.
+pub fn scrape(guest: &Guest, socket: &Path) -> Result<String> {
+    let ask = || -> Result<String> {
+        let mut client = UnixStream::connect(socket)?;
+        client.write_all(b"GET /metrics HTTP/1.1\r\nHost: host\r\n\r\n")?;
+        let mut answer = String::new();
+        client.read_to_string(&mut answer)?;
+        Ok(answer)
+    };
+    guest.wait_for("a socket", Duration::from_secs(20), || Ok(ask().ok()))
 }
 
 fn a_socket_serves_openmetrics(guest: &mut Guest) -> Result<()> {
     let socket = guest.path("metrics.sock");
     let serve = || Program::new("bpftrust").args(["metrics", "--listen", "metrics.sock"]);
     let server = guest.start(serve())?;
-    let answers = |guest: &Guest| {
-        guest.wait_for("a socket", Duration::from_secs(20), || {
-            Ok(ask(&socket, "GET /metrics HTTP/1.1\r\nHost: host\r\n\r\n").ok())
-        })
-    };
-    let answer = answers(guest)?;
+    let answer = scrape(guest, &socket)?;
     ensure!(
         answer.starts_with("HTTP/1.1 200 OK\r\n")
             && answer.contains("Content-Type: application/openmetrics-text")
@@ -158,7 +156,7 @@ fn a_socket_serves_openmetrics(guest: &mut Guest) -> Result<()> {
     )?;
     // A client that goes away without a word is nobody's end.
     drop(UnixStream::connect(&socket)?);
-    let after = value(&answers(guest)?, "bpftrust_events_total")?;
+    let after = value(&scrape(guest, &socket)?, "bpftrust_events_total")?;
     ensure!(after > before, "{before}, then {after}");
     // Root's alone, unless the umask says otherwise.
     let by_user = Program::new("bpftrust")
@@ -173,7 +171,7 @@ fn a_socket_serves_openmetrics(guest: &mut Guest) -> Result<()> {
     server.stop()?;
     // What a killed one leaves is replaced.
     let next = guest.start(serve())?;
-    answers(guest)?;
+    scrape(guest, &socket)?;
     next.stop().map(drop)
 }
 
