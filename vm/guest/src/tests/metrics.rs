@@ -31,6 +31,12 @@ pub const GROUP: Group = Group {
 
 const PROBE: &str = "/usr/bin/bpftrust-probe";
 
+/// Makes a refusal.
+fn refuse(guest: &Guest) -> Result<()> {
+    let call = ["bpf", ANY_COMMAND];
+    expect_refused(guest, Path::new(PROBE), &call, "no-signature")
+}
+
 /// The value of a line that begins so.
 fn value(text: &str, name: &str) -> Result<f64> {
     let found = text.lines().find_map(|line| {
@@ -42,12 +48,7 @@ fn value(text: &str, name: &str) -> Result<f64> {
 }
 
 fn numbers_are_those_of_status(guest: &mut Guest) -> Result<()> {
-    expect_refused(
-        guest,
-        Path::new(PROBE),
-        &["bpf", ANY_COMMAND],
-        "no-signature",
-    )?;
+    refuse(guest)?;
     let program = signed_probe(guest, "counted")?;
     let running = Running::start(guest, &program, "bpf 11 keep-map hash")?;
     let status = policy::status(guest)?;
@@ -89,12 +90,7 @@ fn the_last_hour_is_counted_by_reason(guest: &mut Guest) -> Result<()> {
     };
     let before = count(guest)?;
     for _ in 0..3 {
-        expect_refused(
-            guest,
-            Path::new(PROBE),
-            &["bpf", ANY_COMMAND],
-            "no-signature",
-        )?;
+        refuse(guest)?;
     }
     let after = count(guest)?;
     ensure!(after == before + 3, "{before}, then {after}");
@@ -148,12 +144,7 @@ fn a_socket_serves_openmetrics(guest: &mut Guest) -> Result<()> {
         "{answer}"
     );
     let before = value(&answer, "bpftrust_events_total")?;
-    expect_refused(
-        guest,
-        Path::new(PROBE),
-        &["bpf", ANY_COMMAND],
-        "no-signature",
-    )?;
+    refuse(guest)?;
     // A client that goes away without a word is nobody's end.
     drop(UnixStream::connect(&socket)?);
     let after = value(&scrape(guest, &socket)?, "bpftrust_events_total")?;

@@ -8,18 +8,17 @@ use crate::fixture::{expect_refused, expect_trusted};
 use crate::grant::Grant;
 use crate::guest::{Guest, text};
 use crate::policy::CALL;
-use crate::process::Program;
 use crate::registry::{Group, RunsOn};
 use crate::seal::expect_enforcing;
 use crate::sealed;
 use crate::test;
+use crate::tests::propose::snoop;
 use anyhow::{Context, Result, ensure};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 pub const GROUP: Group = Group {
     name: "package",
@@ -115,17 +114,6 @@ fn sign_for_package(
     fixture::sign_as(guest, key, &file, &[&options[..], &grant].concat())
 }
 
-/// Has execsnoop see uptime.
-fn snoop(guest: &mut Guest) -> Result<()> {
-    let mut running = guest.start(Program::new("stdbuf").args(["-oL", SNOOP]))?;
-    guest.wait_for("a line of execsnoop", Duration::from_secs(60), || {
-        ensure!(running.status()?.is_none(), "it ended: {}", running.said());
-        guest.run(&["/usr/bin/uptime"])?;
-        Ok(running.said().contains("uptime").then_some(()))
-    })?;
-    running.stop().map(drop)
-}
-
 fn a_loader_is_upgraded_without_the_key(guest: &mut Guest) -> Result<()> {
     let signatures = guest.path("acme-signatures");
     let mut loaders = Vec::new();
@@ -147,7 +135,7 @@ fn a_loader_is_upgraded_without_the_key(guest: &mut Guest) -> Result<()> {
             let expected = format!("{SNOOP}: signed as loader acme-snoop version {version}, ");
             ensure!(said.contains(&expected), "{said}");
             ensure!(debs::version(guest, "acme-snoop")? == version);
-            snoop(guest).with_context(|| format!("version {version}"))?;
+            snoop(guest, SNOOP).with_context(|| format!("version {version}"))?;
         }
         // A package again that both are in at once, and what is signed stays so.
         let said = install(&[&signatures, &loaders[0]])?;

@@ -182,7 +182,7 @@ fn measure(guest: &Guest, tool: &str) -> Result<()> {
 }
 
 /// Has execsnoop see uptime.
-fn snoop(guest: &mut Guest, tool: &str) -> Result<()> {
+pub fn snoop(guest: &mut Guest, tool: &str) -> Result<()> {
     let mut running = guest.start(Program::new("stdbuf").args(["-oL", tool]))?;
     guest.wait_for("a line of execsnoop", Duration::from_secs(60), || {
         ensure!(running.status()?.is_none(), "it ended: {}", running.said());
