@@ -32,8 +32,12 @@ enum Chore {
     Demo(demo::Arguments),
     /// Build a Debian package in target/dist, which lintian accepts
     Dist,
-    /// Count the few costs that tests are held to, in microVMs, and write the table
-    Held,
+    /// Count a few costs, in microVMs, and write the table, or compare
+    Held {
+        /// Write nothing: has one grown by more than a tenth?
+        #[arg(long)]
+        check: bool,
+    },
     /// Break one rule of the kernel side at a time: do the tests notice?
     Mutants(mutants::Arguments),
     /// Measure digests, signing, and how costs grow, and write docs/scale.md
@@ -59,7 +63,8 @@ fn main() -> ExitCode {
         Chore::Bench(arguments) => bench::run(&arguments),
         Chore::Demo(arguments) => demo::run(&arguments),
         Chore::Dist => dist::run(),
-        Chore::Held => figures::COST.write(),
+        Chore::Held { check: true } => figures::COST.check().map(vm::close),
+        Chore::Held { check: false } => figures::COST.write(),
         Chore::Mutants(arguments) => mutants::run(&arguments),
         Chore::Scale(arguments) => scale::run(&arguments),
         Chore::ScriptTools(arguments) => script_tools::SURVEY.run(&arguments),

@@ -19,6 +19,9 @@ const ROWS: &[(&str, bool)] = &[
     ("bpf-map-create", true),
 ];
 
+/// How often each is counted. An interrupt that falls into a program counts as its own.
+const COUNTS: usize = 3;
+
 /// Has bpftrust enforce, and prints for each row what its programs take in a round,
 /// together: instructions, and how many ran.
 pub fn run() -> Result<ExitCode> {
@@ -31,11 +34,17 @@ pub fn run() -> Result<ExitCode> {
         };
         // What the first exec of a signed file takes is not this row's.
         bench(&row, "0", "10")?;
-        let programs = programs(&guest, &row)?;
-        let programs = programs.as_object().context("no programs")?;
-        let sum =
-            |field: &str| -> f64 { programs.values().filter_map(|p| p[field].as_f64()).sum() };
-        println!("{name} {:.0} {:.0}", sum("instructions"), sum("runs"));
+        let mut least = [f64::INFINITY; 2];
+        for _ in 0..COUNTS {
+            let programs = programs(&guest, &row)?;
+            let programs = programs.as_object().context("no programs")?;
+            for (least, field) in least.iter_mut().zip(["instructions", "runs"]) {
+                let sum: f64 = programs.values().filter_map(|p| p[field].as_f64()).sum();
+                *least = least.min(sum);
+            }
+        }
+        let [instructions, runs] = least;
+        println!("{name} {instructions:.0} {runs:.0}");
     }
     Ok(ExitCode::SUCCESS)
 }
