@@ -140,6 +140,9 @@ static __noinline bool take_hold(u32 descriptor)
 		return false;
 	held->init = ancestor(1);
 	held->root = root_of(held->init);
+	/* Without these it would never be seen to leave. */
+	if (early && (!held->init || !held->root))
+		return false;
 	mount = mount_of(BPF_CORE_READ(directory, f_path.mnt));
 	held->directory = (u64)BPF_CORE_READ(directory, f_path.dentry);
 	held->bpffs = (u64)BPF_CORE_READ(mount, mnt.mnt_sb);

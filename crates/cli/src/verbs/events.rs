@@ -28,27 +28,38 @@ pub fn run(args: &EventsArgs) -> anyhow::Result<Outcome> {
     }
     loop {
         let items = explain(history.read())?;
-        // Of now: a policy may have come meanwhile.
-        let publishers = Publishers::read()?;
-        // At once, or they come faster than they are written.
-        let mut lines = String::new();
-        for item in items {
-            let entry = match item {
-                Item::Event(event) => {
-                    Entry::Event(Box::new(Line::new(&event, publishers.of(&event))))
-                }
-                Item::Lost(lost) => Entry::Lost(lost),
-            };
-            match &journal {
-                Some(journal) => write(journal, history.guard(), &entry)?,
-                None => lines += &shown(&entry, args.json),
-            }
+        if !items.is_empty() {
+            tell(items, history.guard(), journal.as_ref(), args.json)?;
         }
-        print(&lines);
         if !args.follow || wait_or_hang_up(&history)? {
             return Ok(Outcome::Yes);
         }
     }
+}
+
+/// Tells what a look at the history brought.
+fn tell(
+    items: Vec<Item>,
+    guard: u64,
+    journal: Option<&ToJournal>,
+    json: bool,
+) -> anyhow::Result<()> {
+    // Of now: a policy may have come meanwhile.
+    let publishers = Publishers::read()?;
+    // Printed at once, or they come faster than they are written.
+    let mut lines = String::new();
+    for item in items {
+        let entry = match item {
+            Item::Event(event) => Entry::Event(Box::new(Line::new(&event, publishers.of(&event)))),
+            Item::Lost(lost) => Entry::Lost(lost),
+        };
+        match journal {
+            Some(journal) => write(journal, guard, &entry)?,
+            None => lines += &shown(&entry, json),
+        }
+    }
+    print(&lines);
+    Ok(())
 }
 
 /// Waits until it is worth while to look again. True if the reader of our
