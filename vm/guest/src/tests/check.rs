@@ -8,6 +8,7 @@ use crate::test;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use std::path::Path;
+use std::time::Duration;
 
 pub const GROUP: Group = Group {
     name: "check",
@@ -210,6 +211,9 @@ fn who_uses_bpf_is_listed(guest: &mut Guest) -> Result<()> {
     Ok(())
 }
 
+/// How long the kernel may take to collect keyrings.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 const MISSING: &[&str] = &["kfunc.bpf_get_fsverity_digest", "kfunc.bpf_get_file_xattr"];
 
 fn check_names_what_is_missing(guest: &mut Guest) -> Result<()> {
@@ -242,11 +246,12 @@ fn enforce_says_what_is_missing_and_changes_nothing(guest: &mut Guest) -> Result
         !Path::new("/sys/fs/bpf/bpftrust").exists(),
         "it left pins behind"
     );
-    let keys = std::fs::read_to_string("/proc/keys")?;
-    ensure!(
-        !keys.contains("bpftrust"),
-        "it left a keyring behind: {keys}"
-    );
+    // A process's keyrings are let go of when RCU lets go of its credentials, and are
+    // collected after that (security/keys/gc.c).
+    guest.wait_for("an end of all its keyrings", PATIENCE, || {
+        let keys = std::fs::read_to_string("/proc/keys")?;
+        Ok((!keys.contains("bpftrust")).then_some(()))
+    })?;
     let status = guest.run(&["bpftrust", "status"])?;
     ensure!(status.status == 1, "{status}");
     Ok(())
