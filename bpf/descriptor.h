@@ -12,8 +12,8 @@
 /* include/uapi/linux/magic.h */
 #define ANON_INODE_FS_MAGIC 0x09041934
 
-/* More descriptors than bpf_loop() can look at (BPF_MAX_LOOPS). */
-#define DESCRIPTORS_MAX (1U << 23)
+/* More descriptors, and words of bits, than bpf_loop() can look at (BPF_MAX_LOOPS). */
+#define DESCRIPTORS_MAX (1U << 22)
 
 /* kernel/bpf: syscall.c, btf.c, token.c */
 #define NAME_SIZE 10
@@ -47,10 +47,10 @@ static __always_inline bool is_token(struct dentry *dentry, const char *name)
  * none. Global, so that the verifier walks it once. */
 __noinline int object_of_file(u64 address, struct object *object)
 {
-	struct file *file = (void *)address;
-	struct dentry *dentry = BPF_CORE_READ(file, f_path.dentry);
-	u64 magic = BPF_CORE_READ(file, f_inode, i_sb, s_magic);
-	void *private = BPF_CORE_READ(file, private_data);
+	struct file *file = bpf_core_cast((void *)address, struct file);
+	struct dentry *dentry = file->f_path.dentry;
+	u64 magic = file->f_inode->i_sb->s_magic;
+	void *private = file->private_data;
 	char name[NAME_SIZE] = {};
 
 	if (!object)
@@ -58,7 +58,7 @@ __noinline int object_of_file(u64 address, struct object *object)
 	*object = (struct object){};
 	if (magic != ANON_INODE_FS_MAGIC && magic != BPF_FS_MAGIC)
 		return 0;
-	bpf_probe_read_kernel_str(name, sizeof(name), BPF_CORE_READ(dentry, d_name.name));
+	bpf_probe_read_kernel_str(name, sizeof(name), dentry->d_name.name);
 	if (magic == BPF_FS_MAGIC) {
 		if (is_token(dentry, name))
 			*object = (struct object){ .address = (u64) private,
@@ -102,9 +102,7 @@ static __noinline int object_of_pin(struct inode *inode, struct object *object)
 
 static __always_inline struct fdtable *descriptors_of_current(void)
 {
-	struct task_struct *task = (void *)bpf_get_current_task();
-
-	return BPF_CORE_READ(task, files, fdt);
+	return bpf_get_current_task_btf()->files->fdt;
 }
 
 /* What is behind current's descriptor @fd now; NULL if nothing is. */
@@ -113,32 +111,57 @@ static __always_inline struct file *file_of_current(u32 fd)
 	struct fdtable *table = descriptors_of_current();
 	struct file *file = NULL;
 
-	if (fd < BPF_CORE_READ(table, max_fds))
-		bpf_probe_read_kernel(&file, sizeof(file), BPF_CORE_READ(table, fd) + fd);
+	if (fd < table->max_fds)
+		bpf_probe_read_kernel(&file, sizeof(file), table->fd + fd);
 	return file;
 }
 
-/* A look at all descriptors of a task. */
+/*
+ * A look at all descriptors of a task. Places are addresses, and not counted from 0 on:
+ * what the verifier knows of a number it would follow through all rounds.
+ */
 struct descriptor_scan {
-	struct file **slots;
-	unsigned long *open_words;    /* a bit for each slot that may have a file */
-	u64 open;		      /* the word that is looked at */
+	u64 next_word; /* of bits, one for each slot that may have a file */
+	u64 last_word;
+	u64 open;		      /* what is left of the word before */
+	struct file **slots;	      /* that word's */
 	const struct bt_image *owner; /* looks for what is not his; else for programs */
 	struct object found;
 	bool has_unsigned; /* a program of his own */
+	bool failed;
 };
 
+/* By the only bit of a word, where it is: "Using de Bruijn Sequences to Index a 1 in a
+ * Computer Word" (Leiserson, Prokop, Randall 1998); BPF has no instruction for it. */
+#define DE_BRUIJN 0x03f79d71b4cb0a89ULL
+static const u8 bit_places[64] = {
+	0,  1,	48, 2,	57, 49, 28, 3,	61, 58, 50, 42, 38, 29, 17, 4,	62, 55, 59, 36, 53, 51,
+	43, 22, 45, 39, 33, 30, 24, 18, 12, 5,	63, 47, 56, 27, 60, 41, 37, 16, 54, 35, 52, 21,
+	44, 32, 23, 11, 46, 26, 40, 15, 34, 20, 31, 10, 25, 14, 19, 9,	13, 8,	7,  6,
+};
+
+/* Takes the next word, or looks at the next open descriptor of the one that was taken. */
 static int scan_descriptor(u64 index, struct descriptor_scan *scan)
 {
 	struct file *file = NULL;
 	struct object object;
+	u64 bit;
 
-	if (index % 64 == 0 &&
-	    bpf_probe_read_kernel(&scan->open, sizeof(scan->open), scan->open_words + index / 64))
-		scan->open = ~0ULL;
-	if (!(scan->open >> (index % 64) & 1))
+	if (!scan->open) {
+		if (scan->next_word == scan->last_word)
+			return 1;
+		if (bpf_probe_read_kernel(&scan->open, sizeof(scan->open),
+					  (void *)scan->next_word)) {
+			scan->failed = true;
+			return 1;
+		}
+		scan->next_word += sizeof(scan->open);
+		scan->slots += 64;
 		return 0;
-	bpf_probe_read_kernel(&file, sizeof(file), scan->slots + index);
+	}
+	bit = scan->open & -scan->open;
+	scan->open ^= bit;
+	bpf_probe_read_kernel(&file, sizeof(file), scan->slots + bit_places[bit * DE_BRUIJN >> 58]);
 	if (!file)
 		return 0;
 	object_of_file((u64)file, &object);
@@ -155,11 +178,14 @@ static int scan_descriptor(u64 index, struct descriptor_scan *scan)
 static __always_inline bool scan_descriptors(struct descriptor_scan *scan)
 {
 	struct fdtable *table = descriptors_of_current();
-	u32 count = BPF_CORE_READ(table, max_fds);
+	u32 count = table->max_fds;
 
-	scan->slots = BPF_CORE_READ(table, fd);
-	scan->open_words = BPF_CORE_READ(table, open_fds);
-	return count <= DESCRIPTORS_MAX && bpf_loop(count, scan_descriptor, scan, 0) >= 0;
+	scan->slots = table->fd - 64;
+	scan->next_word = (u64)table->open_fds;
+	/* A multiple of the bits of a word (fs/file.c, alloc_fdtable). */
+	scan->last_word = scan->next_word + count / 64 * sizeof(scan->open);
+	return count <= DESCRIPTORS_MAX &&
+	       bpf_loop(count + count / 64 + 1, scan_descriptor, scan, 0) >= 0 && !scan->failed;
 }
 
 /*

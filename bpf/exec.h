@@ -119,18 +119,21 @@ static __noinline u8 judge_loader(struct linux_binprm *bprm, struct draft *draft
 }
 
 /*
- * What executing @bprm->file makes of current, into @draft->image. The answer
- * is a reason, NONE for trust.
+ * What executing @bprm->file makes of current, into @draft->image. The answer is a reason,
+ * NONE for trust. Global, so that the verifier walks it once, wherever the draft is.
  */
-static __always_inline u8 judge_exec(struct linux_binprm *bprm, struct draft *draft)
+__noinline u32 judge_exec(struct linux_binprm *bprm __arg_trusted, struct draft *draft)
 {
-	struct verdict *verdict = &draft->verdict;
-	struct bt_image *image = &draft->image;
+	struct verdict *verdict;
+	struct bt_image *image;
 
-	__builtin_memset(image, 0, sizeof(*image));
+	if (!draft)
+		return BT_REASON_RESOURCES;
+	verdict = &draft->verdict;
+	image = &draft->image;
 	if (draft->script.state)
 		__builtin_memcpy(&image->script, &draft->script, sizeof(image->script));
-	judge_file(bprm->file);
+	judge_file(bprm->file, draft);
 	__builtin_memcpy(image->key, verdict->key, sizeof(image->key));
 	if (verdict->reason != BT_REASON_NONE)
 		return verdict->reason;

@@ -73,6 +73,7 @@
 #include "policy.h"
 #include "entitle.h"
 #include "memory.h"
+#include "draft.h"
 #include "verdict.h"
 #include "launch.h"
 #include "object.h"

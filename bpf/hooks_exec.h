@@ -15,7 +15,7 @@ int BPF_PROG(bt_exec, struct linux_binprm *bprm)
 
 	image = launcher_of(task);
 	if (image) {
-		draft = take_draft();
+		draft = take_shared_draft();
 		if (draft)
 			take_launch(image, &draft->script);
 		image = NULL;
@@ -24,11 +24,12 @@ int BPF_PROG(bt_exec, struct linux_binprm *bprm)
 	decision.reason = look_for_signature(bprm->file);
 	if (decision.reason == BT_REASON_NO_SIGNATURE) {
 		if (draft)
-			give_back_draft();
+			give_back_draft(draft);
 		return 0;
 	}
 	if (decision.reason == BT_REASON_NONE) {
-		draft = take_draft();
+		if (!draft)
+			draft = take_shared_draft();
 		decision.reason = draft ? judge_exec(bprm, draft) : BT_REASON_RESOURCES;
 	}
 	if (draft && decision.reason == BT_REASON_NONE) {
@@ -46,7 +47,7 @@ int BPF_PROG(bt_exec, struct linux_binprm *bprm)
 	}
 	report(&decision, draft ? &draft->image : NULL);
 	if (draft)
-		give_back_draft();
+		give_back_draft(draft);
 	return 0;
 }
 

@@ -70,7 +70,7 @@ static int scan_filter(u64 index, struct chain_scan *chain)
 
 static __always_inline bool filter_answers(struct task_struct *task)
 {
-	struct chain_scan chain = { .filter = BPF_CORE_READ(task, seccomp.filter) };
+	struct chain_scan chain = { .filter = task->seccomp.filter };
 
 	if (!chain.filter)
 		return false;
@@ -81,7 +81,7 @@ static __always_inline bool filter_answers(struct task_struct *task)
 /* A usermode helper is a child of kthreadd (kernel/umh.c); so is no init. */
 static __always_inline bool kernel_started(struct task_struct *task)
 {
-	return task->tgid != 1 && (BPF_CORE_READ(task, real_parent, flags) & PF_KTHREAD);
+	return task->tgid != 1 && (task->real_parent->flags & PF_KTHREAD);
 }
 
 /* @launches: it starts loaders on scripts and calls no bpf(), so it may be the

@@ -74,7 +74,7 @@ static __always_inline u8 judge_mapped(struct file *file, struct draft *draft)
 		return reason;
 	if (!draft->image.digest.size)
 		return BT_REASON_NO_VERITY;
-	judge_file(file);
+	judge_file(file, draft);
 	return draft->verdict.reason;
 }
 
@@ -230,14 +230,14 @@ static __noinline int runs_file(struct file *file, struct bt_image *image, bool 
 		reason = judge_mapped(file, draft);
 	if (as_script) {
 		reason = launches_file(file, draft, image, reason);
-		give_back_draft();
+		give_back_draft(draft);
 		return reason;
 	}
 	grade = grade_file(draft, image, own, reason);
 	generation = generation_of(guard);
 	settle(image, &grade, generation,
 	       suffices(&grade, generation) ? NULL : name_file(file, draft));
-	give_back_draft();
+	give_back_draft(draft);
 	return BT_REASON_NONE;
 }
 

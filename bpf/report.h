@@ -183,7 +183,7 @@ static __always_inline void describe_asked(struct bt_rights *takes, u64 asked)
  * parent's, if that may have children (kernel/fork.c, fs/exec.c). */
 static __always_inline bool is_forked(void)
 {
-	return BPF_CORE_READ(bpf_get_current_task_btf(), group_leader, flags) & PF_FORKNOEXEC;
+	return bpf_get_current_task_btf()->group_leader->flags & PF_FORKNOEXEC;
 }
 
 static __always_inline void count_refusal(struct bt_state *guard, u8 reason)
@@ -194,7 +194,7 @@ static __always_inline void count_refusal(struct bt_state *guard, u8 reason)
 /* The last part of the path of current's cgroup in the one hierarchy (cgroup v2). */
 static __always_inline void describe_cgroup(struct bt_event *event)
 {
-	const char *name = BPF_CORE_READ(bpf_get_current_task_btf(), cgroups, dfl_cgrp, kn, name);
+	const char *name = bpf_get_current_task_btf()->cgroups->dfl_cgrp->kn->name;
 
 	if (bpf_probe_read_kernel_str(event->cgroup, sizeof(event->cgroup), name) < 0)
 		event->cgroup[0] = 0;

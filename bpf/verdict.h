@@ -13,19 +13,9 @@
 #ifndef BPFTRUST_VERDICT_H
 #define BPFTRUST_VERDICT_H
 
+#include "draft.h"
 #include "pkcs7.h"
 #include "ring.h"
-
-/* The outcome for one file. */
-struct verdict {
-	u8 reason;
-	u8 granted; /* whether there is a grant */
-	u16 kind;   /* enum bt_kind, where reason is NONE; as wide as it is signed */
-	u32 reserved;
-	u8 key[8];
-	struct bt_grant grant;
-	struct bt_digest digest; /* of the file, where reason is NONE */
-};
 
 /*
  * Kept per inode. `sequence` is odd while somebody writes, who then is alone;
@@ -61,22 +51,6 @@ struct scratch {
 	struct bt_key key;
 };
 
-/* Bytes of a command line, or a path. */
-struct text_bytes {
-	u8 at[BT_FILE_SIZE];
-};
-
-/*
- * What is to become of an exec or of a file that is mapped; also per task. Most have a
- * verdict that is kept, and need no more than this: the kernel clears what it gives.
- */
-struct draft {
-	struct verdict verdict;
-	struct bt_image image;
-	struct bt_script script; /* that a launcher starts it on */
-	struct text_bytes text;
-};
-
 _Static_assert(sizeof(struct scratch) <= 8120, "scratch fits task storage");
 
 struct {
@@ -93,24 +67,11 @@ struct {
 	__type(value, struct scratch);
 } scratches SEC(".maps");
 
-struct {
-	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, int);
-	__type(value, struct draft);
-} drafts SEC(".maps");
-
 TAKES_MEMORY(scratch, scratches)
-TAKES_MEMORY(draft, drafts)
 
 static __always_inline void give_back_scratch(void)
 {
 	bpf_task_storage_delete(&scratches, bpf_get_current_task_btf());
-}
-
-static __always_inline void give_back_draft(void)
-{
-	bpf_task_storage_delete(&drafts, bpf_get_current_task_btf());
 }
 
 static __always_inline bool is_current(struct kept *kept)
@@ -470,13 +431,11 @@ static int judge_once(u64 index, struct judging *judging)
 }
 
 /*
- * What @file's signature makes of it, into current's draft, which is there. Global, so
- * that the verifier walks it once; a dynptr takes memory of maps alone, so what it works
- * with is no argument.
+ * What @file's signature makes of it, into @draft. Global, so that the verifier walks it
+ * once; a dynptr takes memory of maps alone, so the scratch is no argument.
  */
-__noinline int judge_file(struct file *file __arg_trusted)
+__noinline int judge_file(struct file *file __arg_trusted, struct draft *draft)
 {
-	struct draft *draft = bpf_task_storage_get(&drafts, bpf_get_current_task_btf(), NULL, 0);
 	struct judging judging = { .file = file, .draft = draft, .guard = guard_state() };
 	struct inode *inode = file->f_inode;
 	struct kept *kept;

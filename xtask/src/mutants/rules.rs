@@ -26,7 +26,7 @@ pub const RULES: &[Rule] = &[
     ),
     (
         "the kind is cut to eight bits",
-        "verdict.h",
+        "draft.h",
         "\tu16 kind;",
         "\tu8 kind;",
         "signature::for_another_kind_makes_no_loader",
@@ -286,10 +286,17 @@ pub const RULES: &[Rule] = &[
     ),
     (
         "an exec without memory has another reason",
-        "hooks_exec.h",
-        "judge_exec(bprm, draft) : BT_REASON_RESOURCES;",
-        "judge_exec(bprm, draft) : BT_REASON_NO_SIGNATURE;",
-        "starved::an_exec_without_memory_gives_no_trust",
+        "verdict.h",
+        "\tdraft->verdict.reason = BT_REASON_RESOURCES;\n\tjudging",
+        "\tdraft->verdict.reason = BT_REASON_NO_SIGNATURE;\n\tjudging",
+        "starved::an_exec_that_is_judged_without_memory_gives_no_trust",
+    ),
+    (
+        "whoever executes finds the memory of another's exec",
+        "draft.h",
+        "if (draft && !__sync_val_compare_and_swap(&draft->taken, 0, 1)) {",
+        "if (draft) {\n\t\t\tdraft->taken = 1;",
+        "many::every_exec_at_once_gets_its_own_verdict",
     ),
     (
         "what can't be recorded is made all the same",

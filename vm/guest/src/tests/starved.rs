@@ -4,6 +4,7 @@
 //! so that cgroup's limit starves it.
 
 use crate::asker::{self, Answer};
+use crate::envelope;
 use crate::fixture::{
     self, ACME, ANY_COMMAND, Events, UNSIGNED, expect_refused, expect_trusted, signed_probe,
 };
@@ -24,7 +25,8 @@ pub const GROUP: Group = Group {
     setup: Some(enforce),
     teardown: Some(release),
     tests: &[
-        test!(an_exec_without_memory_gives_no_trust).within(120),
+        test!(an_exec_that_is_judged_without_memory_gives_no_trust).within(120),
+        test!(an_exec_whose_verdict_is_kept_takes_no_memory).within(120),
         test!(what_can_not_be_recorded_is_not_made).within(120),
         test!(a_fork_takes_no_memory),
         test!(a_policy_without_memory_leaves_the_old_one_in_force).within(120),
@@ -82,18 +84,21 @@ fn ask(program: &Path) -> Result<Answer> {
     Ok(answers[0])
 }
 
-fn an_exec_without_memory_gives_no_trust(guest: &mut Guest) -> Result<()> {
+fn an_exec_that_is_judged_without_memory_gives_no_trust(guest: &mut Guest) -> Result<()> {
     let (signed, plain) = (guest.path("signed"), guest.path("plain"));
     asker::write(&signed, "signed")?;
     asker::write(&plain, "plain")?;
     fixture::sign(guest, ACME, &signed)?;
     ensure!(ask(&signed)? == Answer::Allowed, "it is not trusted");
+    let signature = envelope::read(&signed)?;
     let mark = Events::mark(guest)?;
     let before = counted(guest)?;
     let refused = starving(|| {
         let mut refused = 0;
         for _ in 0..MANY {
             ensure!(ask(&plain)? == Answer::Refused, "an unsigned one passed");
+            // What is kept of it does not hold after that.
+            envelope::write(&signed, &signature)?;
             refused += u64::from(ask(&signed)? == Answer::Refused);
         }
         expect_refused(guest, Path::new(UNSIGNED), CALL, "no-signature")?;
@@ -120,6 +125,22 @@ fn an_exec_without_memory_gives_no_trust(guest: &mut Guest) -> Result<()> {
     );
     ensure!(ask(&signed)? == Answer::Allowed, "it stays untrusted");
     expect_trusted(guest, &signed_probe(guest, "probe")?, CALL)
+}
+
+fn an_exec_whose_verdict_is_kept_takes_no_memory(guest: &mut Guest) -> Result<()> {
+    let signed = guest.path("signed");
+    asker::write(&signed, "signed")?;
+    fixture::sign(guest, ACME, &signed)?;
+    ensure!(ask(&signed)? == Answer::Allowed, "it is not trusted");
+    starving(|| {
+        for number in 0..MANY {
+            ensure!(
+                ask(&signed)? == Answer::Allowed,
+                "exec {number} was not trusted"
+            );
+        }
+        Ok(())
+    })
 }
 
 fn what_can_not_be_recorded_is_not_made(guest: &mut Guest) -> Result<()> {
