@@ -13,14 +13,17 @@ int BPF_PROG(bt_exec, struct linux_binprm *bprm)
 	struct bt_image *image = NULL;
 	struct draft *draft = NULL;
 
-	image = launcher_of(task);
-	if (image) {
-		draft = take_shared_draft();
-		if (draft)
-			take_launch(image, &draft->script);
-		image = NULL;
+	/* Most that execute have no standing. */
+	if (bpf_map_lookup_elem(&tasks, &task)) {
+		image = launcher_of(task);
+		if (image) {
+			draft = take_shared_draft();
+			if (draft)
+				take_launch(image, &draft->script);
+			image = NULL;
+		}
+		forget_task(task);
 	}
-	forget_task(task);
 	decision.reason = look_for_signature(bprm->file);
 	if (decision.reason == BT_REASON_NO_SIGNATURE) {
 		if (draft)

@@ -76,8 +76,8 @@ pub const RULES: &[Rule] = &[
     (
         "an exec keeps trust",
         "hooks_exec.h",
-        "\tforget_task(task);\n\tdecision.reason =",
-        "\tdecision.reason =",
+        "\t\tforget_task(task);\n\t}\n\tdecision.reason =",
+        "\t}\n\tdecision.reason =",
         "exec::a_loader_takes_no_trust_into_another_program",
     ),
     (
