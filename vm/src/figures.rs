@@ -52,10 +52,9 @@ Instructions that bpftrust's programs take in one round of a row of the benchmar
 enforces, and how many programs ran. [cost.md](cost.md) says what the rows are, and how
 QEMU and the kernel count; what calling a program takes is not in these figures, so they
 are less than what a row takes more. Each has about 100 for each program in it that the
-counting takes; of three counts this is the least, for an interrupt may fall into one.
-Written by `cargo xtask held`; `cargo xtask held --check` counts them again, and fails where
-one has grown by more than a tenth. Not a part of `cargo xtask test` yet: of the same build
-`exec` on 7.3 was counted as 2,814 and as 1,785, and why is not known.
+counting takes; of each program the middle of five counts, for an interrupt may fall into
+one. Written by `cargo xtask held`; `cargo xtask held --check`, which is a step of `cargo
+xtask test`, counts them again, and fails where one has grown by more than a tenth.
 ",
     row: "row",
     figures: ["instructions", "runs"],

@@ -1,6 +1,6 @@
 //! `cargo xtask test`: everything that must hold before a change goes in.
 
-use crate::{dist, setup, vm, workspace};
+use crate::{dist, figures, setup, vm, workspace};
 use anyhow::{Context, Result, bail};
 use bpftrust_vm::suite::{self, Report, Tally};
 use bpftrust_vm::tool;
@@ -34,6 +34,7 @@ pub fn run() -> Result<ExitCode> {
         step("dependencies", dependencies),
         step("unit tests", unit_tests),
         step("guest tests", || guest_tests(&mut reports)),
+        step("costs", || Ok((figures::COST.check()?, String::new()))),
         step("package", package),
     ];
     println!("\n== summary");

@@ -71,7 +71,15 @@ pub fn run(
     if column == "enforce" && programs_too {
         println!("{}", json!({"maps": maps(&guest)?}));
         for row in &rows {
-            let programs = programs(&guest, row)?;
+            let programs: serde_json::Map<_, _> = programs(&guest, row)?
+                .into_iter()
+                .map(|(name, of)| {
+                    (
+                        name,
+                        json!({"runs": of.runs, "instructions": of.instructions}),
+                    )
+                })
+                .collect();
             println!("{}", json!({"row": row.name, "programs": programs}));
         }
     }
@@ -206,13 +214,19 @@ fn maps(guest: &Guest) -> Result<Value> {
     Ok(maps.into())
 }
 
+/// What a program takes in a round.
+struct Taken {
+    runs: f64,
+    instructions: f64,
+}
+
 const STATS: &str = "/proc/sys/kernel/bpf_stats_enabled";
 
 /// What each program took in a round of a row, as the kernel counts it
 /// (`kernel.bpf_stats_enabled`; kernel/bpf/trampoline.c, `__bpf_prog_enter` and `_exit`):
 /// by name, runs and nanoseconds, of a loop divided by its rounds. The start of the
 /// driver itself, and what its first rounds took, was counted before.
-fn programs(guest: &Guest, row: &Row) -> Result<Value> {
+fn programs(guest: &Guest, row: &Row) -> Result<BTreeMap<String, Taken>> {
     let of = |loops: &str| -> Result<(Counters, u64)> {
         let before = counters(guest)?;
         fs::write(STATS, "1").context("cannot have the kernel count")?;
@@ -229,17 +243,20 @@ fn programs(guest: &Guest, row: &Row) -> Result<Value> {
     };
     let (start, _) = of("0")?;
     let (whole, rounds) = of("1")?;
-    let mut programs = serde_json::Map::new();
+    let mut programs = BTreeMap::new();
     for (name, (runs, time)) in whole {
         let (before, spent) = start.get(&name).copied().unwrap_or_default();
-        let share = |count: u64| count as f64 / rounds as f64;
-        let (runs, time) = (runs.saturating_sub(before), time.saturating_sub(spent));
+        let runs = runs.saturating_sub(before);
+        // An interrupt, or another task, counts as the program's that it came in: if that
+        // was at the start, there may be less than nothing left.
+        let time = time as f64 - spent as f64;
         if runs * 10 >= rounds {
-            programs.insert(
-                name,
-                json!({"runs": share(runs), "instructions": share(time)}),
-            );
+            let of_one = Taken {
+                runs: runs as f64 / rounds as f64,
+                instructions: time / rounds as f64,
+            };
+            programs.insert(name, of_one);
         }
     }
-    Ok(programs.into())
+    Ok(programs)
 }
