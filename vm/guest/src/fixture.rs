@@ -159,8 +159,27 @@ impl Events {
         Ok(Self { after })
     }
 
-    /// What has happened since.
+    /// From the first of the guard on.
+    pub fn of_all() -> Self {
+        Self { after: 0 }
+    }
+
+    /// What has happened since, as far as it is still there.
     pub fn since(&self, guest: &Guest) -> Result<Vec<Value>> {
+        let mut events = self.said_since(guest)?;
+        events.retain(|event| event["lost"].is_null());
+        Ok(events)
+    }
+
+    /// What has happened since, all of it.
+    pub fn all_since(&self, guest: &Guest) -> Result<Vec<Value>> {
+        let events = self.said_since(guest)?;
+        let lost = events.iter().find(|event| !event["lost"].is_null());
+        ensure!(lost.is_none(), "events are lost: {lost:?}");
+        Ok(events)
+    }
+
+    fn said_since(&self, guest: &Guest) -> Result<Vec<Value>> {
         let after = self.after.to_string();
         let lines = guest
             .run(&["bpftrust", "events", "--json", "--after", &after])?
@@ -168,9 +187,6 @@ impl Events {
         lines
             .lines()
             .map(|line| serde_json::from_str(line).with_context(|| format!("not JSON: {line}")))
-            .filter(|event: &Result<Value>| {
-                event.as_ref().is_ok_and(|event| event["lost"].is_null()) || event.is_err()
-            })
             .collect()
     }
 

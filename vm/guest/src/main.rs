@@ -80,6 +80,8 @@ const USAGE: &str = "usage: bpftrust-guest COMMAND
   audit                                observe or enforce, before systemd starts
   stage ROOT                           put this run's files onto the disk, in an initramfs
   on-disk ROOT WORD...                 run a command there
+  soak MINUTES                         use a host that enforces, over and over, and count
+                                       what is refused, in such a guest
   trust-systemd                        sign systemd, as of the policy's publisher
   serve                                run the guest's job, as a service of its PID 1
   demo                                 tell the story of `make demo`, in a guest
@@ -135,6 +137,7 @@ fn dispatch() -> Result<ExitCode> {
             tests::host::early(&mut Guest::new("audit", "early")?)?;
             Ok(ExitCode::SUCCESS)
         }
+        ["soak", minutes] => tests::host::soak::run(minutes.parse()?),
         ["serve"] => handover::serve(),
         ["tools", ref filters @ ..] => tools::run(filters),
         ["script-tools", ref filters @ ..] => tools::scripts::run(filters),

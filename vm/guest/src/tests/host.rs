@@ -2,6 +2,8 @@
 //! signed, and enforced from the next boot on. Then units, containers and tools work as
 //! before, and an unsigned loader is refused by whatever way it is started.
 
+pub mod soak;
+
 use crate::fixture::{self, ACME, Events, UNSIGNED};
 use crate::guest::Guest;
 use crate::policy::{image, status};
@@ -11,6 +13,8 @@ use crate::test;
 use crate::unit;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fmt;
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
@@ -34,15 +38,17 @@ pub const GROUP: Group = Group {
 /// Where the proposal is, over a reboot.
 const PROPOSAL: &str = "/var/lib/proposal";
 
+/// Its policy.
+const POLICY: &str = "/var/lib/proposal/policy.toml";
+
 /// What the units say, each in a file.
 const SAID: &str = "/var/lib/said";
 
 /// What is done before systemd is executed: the first time bpftrust audits, and once
 /// there is a proposal it enforces that.
 pub fn early(guest: &mut Guest) -> Result<()> {
-    let policy = format!("{PROPOSAL}/policy.toml");
-    let words = if Path::new(&policy).exists() {
-        ["bpftrust", "enforce", "--policy", &policy].to_vec()
+    let words = if Path::new(POLICY).exists() {
+        ["bpftrust", "enforce", "--policy", POLICY].to_vec()
     } else {
         fixture::configure(guest)?;
         ["bpftrust", "enforce", "--audit"].to_vec()
@@ -216,7 +222,7 @@ fn use_it(guest: &Guest) -> Result<()> {
     use_all(guest)?;
     systemctl(guest, &["daemon-reexec"])?;
     use_all(guest)?;
-    systemctl(guest, &["start", "user@1000.service"])
+    systemctl(guest, &["restart", "user@1000.service"])
 }
 
 fn observed_from_its_boot_everything_works(guest: &mut Guest) -> Result<()> {
@@ -247,9 +253,8 @@ fn what_was_seen_is_proposed_signed_and_enforced_at_the_next_boot(guest: &mut Gu
     guest
         .run(&["sh", &format!("{PROPOSAL}/sign.sh")])?
         .success()?;
-    let policy = format!("{PROPOSAL}/policy.toml");
     guest
-        .run(&["bpftrust", "replay", "--policy", &policy])?
+        .run(&["bpftrust", "replay", "--policy", POLICY])?
         .success()?;
     finish(guest)?;
     rustix::fs::sync();
@@ -350,24 +355,73 @@ fn an_unsigned_loader_is_refused_by_each_way_in(guest: &mut Guest) -> Result<()>
     Ok(())
 }
 
-/// libbpf tries whether it has a token, and goes on without.
-const TRIED: &str = "token-create";
+/// What was refused, as far as the history says.
+#[derive(Debug, Default)]
+struct Refusals {
+    /// How many events there were, refusals or not.
+    events: usize,
+    /// Refusals that are as they should be, by whose they are.
+    meant: BTreeMap<&'static str, usize>,
+    /// All others.
+    others: Vec<Value>,
+}
+
+impl Refusals {
+    /// Since then.
+    fn after(guest: &Guest, mark: &Events) -> Result<Self> {
+        let mut all = Self::default();
+        for event in mark.all_since(guest)? {
+            all.events += 1;
+            if event["outcome"] != "denied" {
+                continue;
+            }
+            match meant(&event) {
+                Some(whose) => *all.meant.entry(whose).or_default() += 1,
+                None => all.others.push(event),
+            }
+        }
+        Ok(all)
+    }
+
+    fn add(&mut self, more: Self) {
+        self.events += more.events;
+        for (whose, count) in more.meant {
+            *self.meant.entry(whose).or_default() += count;
+        }
+        self.others.extend(more.others);
+    }
+}
+
+impl fmt::Display for Refusals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (events, others) = (self.events, self.others.len());
+        write!(f, "{events} events, {others} false refusals")?;
+        for (whose, count) in &self.meant {
+            write!(f, ", {count} of {whose}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Whose refusal an event is that is as it should be; none if it is a false one.
+fn meant(event: &Value) -> Option<&'static str> {
+    let executable = event["executable"].as_str().unwrap_or_default();
+    if event["command"] == "token-create" {
+        return Some("libbpf, which tries whether it has a token and goes on without");
+    }
+    if executable == USER_MANAGER {
+        return Some("the user's manager, to which the kernel refuses it as well");
+    }
+    if executable.ends_with("/bpftrust") {
+        return Some("bpftrust itself, which nobody signed");
+    }
+    executable
+        .starts_with(STRANGERS)
+        .then_some("loaders that nobody signed")
+}
 
 fn nobody_else_was_refused_since_the_boot(guest: &mut Guest) -> Result<()> {
-    let said = guest.run(&["bpftrust", "events", "--json"])?.success()?;
-    let mut refused = Vec::new();
-    for line in said.lines() {
-        let event: Value = serde_json::from_str(line).with_context(|| line.to_owned())?;
-        ensure!(event["lost"].is_null(), "{line}");
-        let executable = event["executable"].as_str().unwrap_or_default();
-        let meant = executable.starts_with(STRANGERS)
-            || executable.ends_with("/bpftrust")
-            // Without capabilities, the kernel would refuse it as well.
-            || executable == USER_MANAGER;
-        if event["outcome"] == "denied" && !meant && event["command"] != TRIED {
-            refused.push(event);
-        }
-    }
-    ensure!(refused.is_empty(), "{refused:#?}");
+    let refusals = Refusals::after(guest, &Events::of_all())?;
+    ensure!(refusals.others.is_empty(), "{:#?}", refusals.others);
     Ok(())
 }
