@@ -484,6 +484,9 @@ struct bt_question {
 	struct bt_rights effective; /* the answer */
 };
 
+/* Of a version's number as text. */
+#define BT_VERSION_SIZE 32
+
 /* The whole guard's state: one slot. */
 struct bt_state {
 	__u64 started;		   /* nanoseconds, CLOCK_BOOTTIME: when it was armed; 0 before */
@@ -504,11 +507,12 @@ struct bt_state {
 	__u64 lifted;		   /* seconds, CLOCK_BOOTTIME: a permit lifts the seal until then */
 	__u8 nonce[BT_NONCE_SIZE]; /* what the next permit must name */
 	__u32 audit;
-	__u32 form;	 /* BT_FORM of the guard that runs */
-	__u32 sealed;	 /* nothing in user space takes the guard away until reboot */
-	__u32 anchor;	 /* sealed: thread group that holds links and keyrings */
-	__u32 libraries; /* enum bt_libraries, of the policy in force */
-	__u32 tokens;	 /* number of the newest token */
+	__u32 form;		       /* BT_FORM of the guard that runs */
+	__u32 sealed;		       /* nothing in user space takes the guard away until reboot */
+	__u32 anchor;		       /* sealed: thread group that holds links and keyrings */
+	__u32 libraries;	       /* enum bt_libraries, of the policy in force */
+	__u32 tokens;		       /* number of the newest token */
+	__u8 version[BT_VERSION_SIZE]; /* of bpftrust that started it: text, padded with NUL */
 };
 
 /* A message to be hashed, and its SHA-256 (bt_hash). */

@@ -30,6 +30,7 @@ use crate::clock::Boot;
 use crate::gate::Gate;
 use crate::pins::{BPFFS, LATCH, Pins, SEAL_HOOKS, SWITCH, View, hooks};
 use crate::skeleton::{GuardSkel, GuardSkelBuilder};
+use crate::status::version;
 use crate::{Error, Policy, Result, Seal, Stage, latch, seal};
 
 /// `f_type` of bpffs (`include/uapi/linux/magic.h`).
@@ -358,12 +359,16 @@ fn vouch(guard: &GuardSkel<'_>, adopted: &[Adopted]) -> Result<()> {
             .update(&process.pid.to_ne_bytes(), &id.to_ne_bytes(), MapFlags::ANY)
             .map_err(kernel("fill map", "adopted"))?;
     }
-    let state = bt_state {
+    let mut state = bt_state {
         images: adopted.len() as u64,
         booted: Boot::now().nanoseconds(),
         nonce: nonce()?,
         ..bt_state::default()
     };
+    let version = version().bytes().take(state.version.len() - 1);
+    for (to, from) in state.version.iter_mut().zip(version) {
+        *to = from;
+    }
     guard
         .maps
         .state

@@ -62,6 +62,6 @@ pub use policy::{
 };
 pub use seal::{Anchor, Stage, return_anchor, seal};
 pub use source::TextError;
-pub use status::{Image, Key, Object, Script, Seal, Status, Token};
+pub use status::{Image, Key, Object, Script, Seal, Status, Token, version};
 pub use verifier::Verified;
 pub use vocabulary::{Vocabulary, Word, describe};

@@ -1,5 +1,6 @@
 //! What the running guard says of itself.
 
+use std::hint::black_box;
 use std::time::SystemTime;
 
 use bpftrust_signature::{Grant, KeyHint, Name, Nonce, Requirements, Rights, ScriptRights};
@@ -9,6 +10,12 @@ use crate::abi::{self, bt_grant, bt_image, bt_key, bt_owned, bt_script, bt_state
 use crate::clock::{Boot, uptime};
 use crate::pins::Pins;
 use crate::{Libraries, Mode, Result, seal};
+
+/// The version of bpftrust that this is, such as `0.1.0`.
+pub fn version() -> &'static str {
+    // Not folded into the code, so that a test can make a copy of another version.
+    black_box(env!("CARGO_PKG_VERSION"))
+}
 
 /// A guard that runs.
 #[derive(Clone, Debug)]
@@ -24,6 +31,8 @@ pub struct Status {
     pub seal: Option<Seal>,
     /// Since when.
     pub started: SystemTime,
+    /// The version of bpftrust that started it, as [`version`] says it.
+    pub version: String,
     /// Events so far.
     pub events: u64,
     /// Events that could not be recorded.
@@ -196,6 +205,7 @@ impl Status {
             missing_hooks: pins.missing_hooks(state.sealed != 0)?,
             ftrace_off: is_ftrace_off(),
             started: boot.at(state.started),
+            version: String::from_utf8_lossy(abi::text_of(&state.version)).into_owned(),
             events: state.events,
             lost_events: state.lost,
             starved: state.starved,
@@ -226,6 +236,11 @@ impl Status {
 }
 
 impl Status {
+    /// Whether it was started by another version than the one that asks.
+    pub fn is_of_another_version(&self) -> bool {
+        self.version != version()
+    }
+
     /// Whether all is in place that decides.
     pub fn is_whole(&self) -> bool {
         self.missing_hooks.is_empty() && !self.ftrace_off

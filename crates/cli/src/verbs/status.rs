@@ -59,6 +59,7 @@ pub fn run(args: &StatusArgs) -> anyhow::Result<Outcome> {
 fn as_json(status: &Status, last: &LastHour) -> Value {
     json!({
         "mode": status.mode.name(),
+        "version": status.version,
         "missing_hooks": status.missing_hooks,
         "ftrace_off": status.ftrace_off,
         "started": humantime::format_rfc3339_seconds(status.started).to_string(),

@@ -7,13 +7,14 @@ use crate::fixture::{self, ACME, ACME_NEXT, CONFIGURATION, Key, STRANGER, UNSIGN
 use crate::fixture::{expect_refused, expect_trusted};
 use crate::grant::Grant;
 use crate::guest::{Guest, text};
-use crate::policy::CALL;
+use crate::policy::{CALL, status};
 use crate::registry::{Group, RunsOn};
 use crate::seal::expect_enforcing;
 use crate::sealed;
 use crate::test;
 use crate::tests::propose::snoop;
 use anyhow::{Context, Result, ensure};
+use serde_json::Value;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -32,6 +33,7 @@ pub const GROUP: Group = Group {
         test!(signatures_that_do_not_fit_break_nothing).within(400),
         test!(what_was_signed_otherwise_stays).within(300),
         test!(upgraded_while_it_enforces_it_goes_on).within(400),
+        test!(a_guard_of_another_version_is_told).within(300),
         test!(verity_comes_off_by_a_copy).within(300),
         test!(purged_it_leaves_the_host_as_it_was).within(400),
     ],
@@ -327,6 +329,47 @@ fn upgraded_while_it_enforces_it_goes_on(guest: &mut Guest) -> Result<()> {
     })();
     guest.run(&["bpftrust", "release"])?.success()?;
     upgraded
+}
+
+/// The same program with another number in it.
+fn of_another_version(guest: &Guest) -> Result<(PathBuf, String)> {
+    let said = guest.run(&["bpftrust", "--version"])?.success()?;
+    let own = said.trim().rsplit(' ').next().context("no version")?;
+    let other = own.replacen(|one: char| one.is_ascii_digit(), "9", 1);
+    let copy = guest.copy("/usr/bin/bpftrust", "other-bpftrust")?;
+    let mut bytes = fs::read(&copy)?;
+    let length = own.len();
+    let last = bytes.len().saturating_sub(length);
+    for at in 0..=last {
+        if &bytes[at..at + length] == own.as_bytes() {
+            bytes[at..at + length].copy_from_slice(other.as_bytes());
+        }
+    }
+    fs::write(&copy, bytes)?;
+    Ok((copy, other))
+}
+
+fn a_guard_of_another_version_is_told(guest: &mut Guest) -> Result<()> {
+    let (program, version) = of_another_version(guest)?;
+    let started_by = |program: &str| -> Result<(Value, String)> {
+        guest.run(&[program, "enforce"])?.success()?;
+        let said = status(guest);
+        let text = guest.run(&["bpftrust", "status"]);
+        guest.run(&["bpftrust", "release"])?.success()?;
+        Ok((said?, text?.success()?))
+    };
+    let told = format!("version {version} of bpftrust started what is in the kernel");
+    let (said, text) = started_by(text(&program)?)?;
+    ensure!(said["version"] == version.as_str(), "{said:#}");
+    let attention = said["attention"].to_string();
+    ensure!(attention.contains(&told), "{attention}");
+    ensure!(
+        text.contains(&format!("attention: {told}")) && text.contains("type 'bpftrust release'"),
+        "{text}"
+    );
+    let (said, text) = started_by("bpftrust")?;
+    ensure!(!text.contains("started what is in the kernel"), "{said:#}");
+    Ok(())
 }
 
 /// As docs/package.md has it.

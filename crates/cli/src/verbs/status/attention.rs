@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use bpftrust_guard::{Event, History, Item, Mode, Status};
+use bpftrust_guard::{Event, History, Item, Mode, Status, version};
 
 use crate::guard_advice::explain;
 use crate::output::{counted, escape_bytes};
@@ -100,6 +100,23 @@ pub(super) fn attention(status: &Status, last: &LastHour, now: SystemTime) -> Ve
         say(
             "kernel.ftrace_enabled is 0, so no hook decides anything".into(),
             "type 'sysctl kernel.ftrace_enabled=1'",
+        );
+    }
+    if status.is_of_another_version() {
+        let help = match status.seal {
+            Some(_) => "start the machine again to have it enforced by this one",
+            None => {
+                "type 'bpftrust release' and 'bpftrust enforce', or start the machine again, \
+                 to have it enforced by this one"
+            }
+        };
+        say(
+            format!(
+                "version {} of bpftrust started what is in the kernel, and this is {}",
+                escape_bytes(status.version.as_bytes()),
+                version()
+            ),
+            help,
         );
     }
     if status.images.iter().any(|image| image.adopted) {
