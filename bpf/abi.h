@@ -535,6 +535,7 @@ enum bt_armed {
 	BT_ARMED,
 	BT_ARMED_NOT,	    /* no policy, or armed already */
 	BT_ARMED_ELSEWHERE, /* sealed: not in the initial mount namespace */
+	BT_ARMED_ENDLESS,   /* sealed in an initramfs: its end could not be seen */
 };
 
 _Static_assert(sizeof(struct bt_digest) == 68, "bt_digest is packed");

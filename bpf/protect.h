@@ -125,8 +125,8 @@ static __noinline bool in_initramfs(struct held *held)
 }
 
 /* The directory of the pins, and current as the anchor. Run once, before
- * anything is refused. */
-static __noinline bool take_hold(u32 descriptor)
+ * anything is refused. An enum bt_armed. */
+static __noinline u32 take_hold(u32 descriptor)
 {
 	struct task_struct *current = (void *)bpf_get_current_task();
 	struct file *directory = file_of_current(descriptor);
@@ -137,12 +137,12 @@ static __noinline bool take_hold(u32 descriptor)
 	struct mount *mount;
 
 	if (!directory || !guard || !held)
-		return false;
+		return BT_ARMED_NOT;
 	held->init = ancestor(1);
 	held->root = root_of(held->init);
 	/* Without these it would never be seen to leave. */
 	if (early && (!held->init || !held->root))
-		return false;
+		return BT_ARMED_ENDLESS;
 	mount = mount_of(BPF_CORE_READ(directory, f_path.mnt));
 	held->directory = (u64)BPF_CORE_READ(directory, f_path.dentry);
 	held->bpffs = (u64)BPF_CORE_READ(mount, mnt.mnt_sb);
@@ -150,8 +150,10 @@ static __noinline bool take_hold(u32 descriptor)
 	held->initial = (u64)BPF_CORE_READ(idle, nsproxy, mnt_ns);
 	held->started = BPF_CORE_READ(current, group_leader, start_boottime);
 	guard->anchor = bpf_get_current_pid_tgid() >> 32;
-	return held->initial && held->initial == (u64)BPF_CORE_READ(mount, mnt_ns) &&
-	       BPF_CORE_READ(mount, mnt.mnt_sb, s_magic) == BPF_FS_MAGIC;
+	if (held->initial && held->initial == (u64)BPF_CORE_READ(mount, mnt_ns) &&
+	    BPF_CORE_READ(mount, mnt.mnt_sb, s_magic) == BPF_FS_MAGIC)
+		return BT_ARMED;
+	return BT_ARMED_ELSEWHERE;
 }
 
 /* Our directory, or what is in it? */

@@ -54,8 +54,12 @@ int bt_arm(struct bt_arming *arming)
 
 	if (!guard || guard->started || !guard->generation)
 		return BT_ARMED_NOT;
-	if (seal && !audit && !take_hold(arming->directory))
-		return BT_ARMED_ELSEWHERE;
+	if (seal && !audit) {
+		u32 answer = take_hold(arming->directory);
+
+		if (answer != BT_ARMED)
+			return answer;
+	}
 	bpf_rcu_read_lock();
 	bpf_iter_task_new(&it, NULL, BPF_TASK_ITER_ALL_THREADS);
 	while ((task = bpf_iter_task_next(&it)))

@@ -56,6 +56,9 @@ fn help(error: &Error) -> Option<&'static str> {
         Error::OtherMountNamespace => {
             "type 'nsenter --mount=/proc/1/ns/mnt bpftrust enforce --seal'"
         }
+        Error::EndlessInitramfs => {
+            "start it from a script of the initramfs, or later: 'bpftrust enforce --seal'"
+        }
         Error::NotEnforcing => "type 'bpftrust enforce'",
         Error::Incomplete { .. } => {
             "type 'bpftrust enforce' to start, or 'bpftrust release' to clean up"

@@ -53,6 +53,7 @@ pub(crate) const BT_POLICY_FORM: u16 = bt_handover::BT_POLICY_FORM.0 as u16;
 /// Answers of `bt_arm`.
 pub(crate) const BT_ARMED: u32 = bt_armed::BT_ARMED.0;
 pub(crate) const BT_ARMED_ELSEWHERE: u32 = bt_armed::BT_ARMED_ELSEWHERE.0;
+pub(crate) const BT_ARMED_ENDLESS: u32 = bt_armed::BT_ARMED_ENDLESS.0;
 
 /// Kinds of rule.
 pub(crate) const BT_RULE_DIGEST: u32 = bt_rule_kind::BT_RULE_DIGEST.0;

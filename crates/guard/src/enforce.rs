@@ -22,8 +22,8 @@ use rustix::io::Errno;
 use rustix::rand::{GetRandomFlags, getrandom};
 
 use crate::abi::{
-    ADOPTED, BT_ARMED, BT_ARMED_ELSEWHERE, FIRST_IMAGE, KFUNCS, bt_arming, bt_image, bt_state,
-    bytes_of,
+    ADOPTED, BT_ARMED, BT_ARMED_ELSEWHERE, BT_ARMED_ENDLESS, FIRST_IMAGE, KFUNCS, bt_arming,
+    bt_image, bt_state, bytes_of,
 };
 use crate::apply::{bring_first, remove_keyrings};
 use crate::clock::Boot;
@@ -283,6 +283,7 @@ fn start(
     match arm(&guard, pins)? {
         BT_ARMED => Ok(links),
         BT_ARMED_ELSEWHERE => Err(Error::OtherMountNamespace),
+        BT_ARMED_ENDLESS => Err(Error::EndlessInitramfs),
         answer => Err(Error::NotArmed { answer }),
     }
 }

@@ -26,6 +26,11 @@ pub enum Error {
         "the pins of a sealed guard must be in the initial mount namespace, or they would end with this one"
     )]
     OtherMountNamespace,
+    /// A seal of an initramfs holds mounts once PID 1 has left that.
+    #[error(
+        "PID 1 and its root can't be found above this process, so its leaving the initramfs would never be seen"
+    )]
+    EndlessInitramfs,
     /// `enforce` was interrupted: hooks may be attached, none refuses.
     #[error("an earlier `bpftrust enforce` was interrupted: {} is left over and refuses nothing", path.display())]
     Incomplete {

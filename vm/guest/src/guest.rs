@@ -110,3 +110,23 @@ impl Guest {
         })
     }
 }
+
+/// A setting of the kernel that comes back when the test ends.
+#[derive(Debug)]
+pub struct Setting(&'static str, String);
+
+impl Setting {
+    /// Gives it this value.
+    pub fn set(path: &'static str, value: &str) -> Result<Self> {
+        let old = fs::read_to_string(path).with_context(|| format!("cannot read {path}"))?;
+        fs::write(path, value).with_context(|| format!("cannot write {path}"))?;
+        Ok(Self(path, old))
+    }
+}
+
+impl Drop for Setting {
+    fn drop(&mut self) {
+        // The tests that follow do not depend on it.
+        let _ = fs::write(self.0, &self.1);
+    }
+}

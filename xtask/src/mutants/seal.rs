@@ -39,6 +39,13 @@ pub const RULES: &[Rule] = &[
         "boot-sealed::mounts_do_not_move_any_more",
     ),
     (
+        "mounts move for ever where PID 1 was not found",
+        "protect.h",
+        "if (early && (!held->init || !held->root))",
+        "if (0)",
+        "sealing::in_an_initramfs_it_must_be_seen_to_end",
+    ),
+    (
         "a pin can be removed",
         "hooks_protect.h",
         "SEC(\"lsm/inode_unlink\")\nint BPF_PROG(bt_unlink, struct inode *directory, struct dentry *dentry)\n{\n\tif (keeps_entry(argument(ctx, 1)))",

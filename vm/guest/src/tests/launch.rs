@@ -4,7 +4,7 @@
 use crate::fixture::{
     self, Events, UNSIGNED, expect_refused, expect_trusted, probe, signed_probe, words,
 };
-use crate::guest::Guest;
+use crate::guest::{Guest, Setting};
 use crate::process::Program;
 use crate::registry::{Group, RunsOn};
 use crate::test;
@@ -177,24 +177,6 @@ fn more_filters_than_are_looked_at_cost_trust(guest: &mut Guest) -> Result<()> {
     let filters = |count| format!("repeat {count} [ filter allow ] exec PROBE bpf 11");
     expect_trust(guest, &program, &filters(64))?;
     expect_no_trust(guest, &program, &filters(65), "filtered")
-}
-
-/// A setting of the kernel that comes back when the test ends.
-struct Setting(&'static str, String);
-
-impl Setting {
-    fn set(path: &'static str, value: &str) -> Result<Self> {
-        let old = fs::read_to_string(path).with_context(|| format!("cannot read {path}"))?;
-        fs::write(path, value).with_context(|| format!("cannot write {path}"))?;
-        Ok(Self(path, old))
-    }
-}
-
-impl Drop for Setting {
-    fn drop(&mut self) {
-        // The tests that follow do not depend on it.
-        let _ = fs::write(self.0, &self.1);
-    }
 }
 
 /// Waits for the event of an exec by the kernel, and of the bpf() after it.

@@ -1,7 +1,7 @@
 //! What is asked for before a guard is sealed, and what is held without a seal.
 
-use crate::fixture::{self, ACME, Events, expect_trusted, signed_probe};
-use crate::guest::Guest;
+use crate::fixture::{self, ACME, Events, UNSIGNED, expect_trusted, probe, signed_probe};
+use crate::guest::{Guest, Setting};
 use crate::policy::CALL;
 use crate::process::Program;
 use crate::registry::{Group, RunsOn};
@@ -9,6 +9,8 @@ use crate::test;
 use crate::tests::enforce::{expect_nothing_left, expect_unsigned_refused, policy, start, stop};
 use anyhow::{Result, ensure};
 use std::fs;
+use std::path::Path;
+use std::time::Duration;
 
 pub const GROUP: Group = Group {
     name: "sealing",
@@ -18,6 +20,7 @@ pub const GROUP: Group = Group {
     tests: &[
         test!(ftrace_stays_on_while_it_decides).within(180),
         test!(it_needs_the_initial_mount_namespace).within(180),
+        test!(in_an_initramfs_it_must_be_seen_to_end).within(300),
         test!(it_leaves_nothing_open),
     ],
 };
@@ -65,6 +68,31 @@ fn it_needs_the_initial_mount_namespace(guest: &mut Guest) -> Result<()> {
         "{output}"
     );
     ensure!(output.stderr.contains("\nhelp: "), "{output}");
+    expect_nothing_left(guest)
+}
+
+/// Or mounts could be moved for ever. Of what the kernel starts itself PID 1 is no ancestor
+/// (kernel/umh.c, `call_usermodehelper_exec_work`).
+fn in_an_initramfs_it_must_be_seen_to_end(guest: &mut Guest) -> Result<()> {
+    stop(guest)?;
+    let said = guest.path("said");
+    let script = format!(
+        "#!/bin/sh\nexec >{0}.part 2>&1\nbpftrust enforce --seal --early\necho status $?\n\
+         mv {0}.part {0}\n",
+        said.display()
+    );
+    let helper = guest.script("helper", &script)?;
+    let pattern = format!("|{}", helper.display());
+    let _setting = Setting::set("/proc/sys/kernel/core_pattern", &pattern)?;
+    probe(Path::new(UNSIGNED), &["fork", "[", "abort", "]"])?.success()?;
+    let said = guest.wait_for("an answer", Duration::from_secs(120), || {
+        Ok(fs::read_to_string(&said).ok())
+    })?;
+    ensure!(said.ends_with("\nstatus 2\n"), "{said}");
+    ensure!(
+        said.contains("its leaving the initramfs would never be seen"),
+        "{said}"
+    );
     expect_nothing_left(guest)
 }
 
