@@ -89,6 +89,11 @@ const OURS: &[(&str, &str)] = &[
     ),
 ];
 
+const DRACUT: &str = "dracut --no-hostonly --force --add-drivers 'virtio_pci virtio_blk ext4'";
+
+/// As docs/boot.md has it.
+const WITHOUT_SYSTEMD: &str = "systemd systemd-initrd dracut-systemd busybox";
+
 /// Where the image is, in the tree.
 const IMAGE: &str = "/boot/initrd.img";
 
@@ -146,10 +151,10 @@ pub fn install(
     let release = release(&root)?;
     let command = match generator {
         Generator::InitramfsTools => format!("mkinitramfs -o {IMAGE} {release}"),
-        Generator::Dracut => format!(
-            "dracut --no-hostonly --force --add-drivers 'virtio_pci virtio_blk ext4' \
-             {IMAGE} {release}"
-        ),
+        Generator::Dracut => format!("{DRACUT} {IMAGE} {release}"),
+        Generator::DracutWithoutSystemd => {
+            format!("{DRACUT} --omit '{WITHOUT_SYSTEMD}' {IMAGE} {release}")
+        }
     };
     run_in(&root, &command).with_context(|| format!("cannot make an initramfs by {command:?}"))?;
     Ok(Installed {

@@ -10,6 +10,8 @@ pub enum Generator {
     InitramfsTools,
     /// The other one that Debian has.
     Dracut,
+    /// The same, told to leave systemd out of the image.
+    DracutWithoutSystemd,
 }
 
 /// A kind of guest, whatever its kernel.
@@ -183,6 +185,7 @@ pub const BOOT: System = System {
         "libseccomp2",
         "systemd",
         "udev",
+        "util-linux-extra",
         "zstd",
     ],
     generator: Some(Generator::InitramfsTools),
@@ -223,6 +226,13 @@ pub const BOOT_DRACUT: System = System {
     ..BOOT
 };
 
+/// The same, without a systemd in it, which would execute that of the real root.
+pub const BOOT_DRACUT_PLAIN: System = System {
+    name: "boot-dracut-plain",
+    generator: Some(Generator::DracutWithoutSystemd),
+    ..BOOT
+};
+
 /// Every kind that can be named.
 pub const SYSTEMS: &[&System] = &[
     &BARE,
@@ -239,6 +249,7 @@ pub const SYSTEMS: &[&System] = &[
     &BOOT_SEALED,
     &BOOT_BROKEN,
     &BOOT_DRACUT,
+    &BOOT_DRACUT_PLAIN,
 ];
 
 /// The kind of this name.

@@ -79,6 +79,7 @@ pub const GROUPS: &[&Group] = &[
     &tests::boot::SEALED,
     &tests::boot::BROKEN,
     &tests::boot::DRACUT,
+    &tests::boot::DRACUT_PLAIN,
     &tests::package::SEALED,
     // Last: nothing unseals a guest.
     &tests::seal::GROUP,

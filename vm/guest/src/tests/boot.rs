@@ -17,7 +17,7 @@ use crate::unit::UNITS;
 use anyhow::{Context, Result, ensure};
 use bpftrust_vm::suite::HARNESS;
 use bpftrust_vm::system::{
-    BOOT, BOOT_AUDIT, BOOT_BROKEN, BOOT_DRACUT, BOOT_OFF, BOOT_SEALED, System,
+    BOOT, BOOT_AUDIT, BOOT_BROKEN, BOOT_DRACUT, BOOT_DRACUT_PLAIN, BOOT_OFF, BOOT_SEALED, System,
 };
 use rustix::mount::{UnmountFlags, mount_bind, unmount};
 use serde_json::Value;
@@ -100,6 +100,20 @@ pub const DRACUT: Group = group(
         test!(it_enforces_from_the_initramfs),
         test!(systemd_is_refused_for_what_it_brings),
         test!(the_first_loader_is_refused),
+        test!(the_unit_finds_it_enforcing),
+        test!(nothing_failed),
+        test!(enforcing_goes_on),
+    ],
+);
+
+/// Enforces, by dracut, in whose image no systemd is.
+pub const DRACUT_PLAIN: Group = group(
+    &BOOT_DRACUT_PLAIN,
+    &[
+        test!(it_enforces_from_the_initramfs),
+        test!(systemd_is_trusted),
+        test!(the_first_loader_is_refused),
+        test!(signed_before_it_starts_systemd_keeps_all),
         test!(the_unit_finds_it_enforcing),
         test!(nothing_failed),
         test!(enforcing_goes_on),
