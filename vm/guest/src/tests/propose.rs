@@ -148,6 +148,18 @@ fn a_full_disk_keeps_what_was_recorded(guest: &mut Guest) -> Result<()> {
             && output.stderr.contains("help: make room"),
         "{output}"
     );
+    // What is written wholly or not at all is not, and what is there stays.
+    for words in [
+        &propose_to("small/proposal")[..],
+        &["bpftrust", "report", "--out", "small/report.html"],
+        &["bpftrust", "metrics", "--textfile", "small/other"],
+    ] {
+        let output = guest.run(words)?;
+        let told = output.status == 2 && output.stderr.contains("No space left on device");
+        ensure!(told, "{output}");
+    }
+    let left = guest.run(&["ls", "-A", "small"])?.success()?;
+    ensure!(left == "events.json\nother\n", "{left}");
     ensure!(fs::read_to_string("small/other")? == "before\n");
     // As it is told to do.
     let replay = [
