@@ -187,6 +187,7 @@ impl History {
     /// # Errors
     /// [`Error::NotEnforcing`](crate::Error::NotEnforcing) once the guard is gone.
     pub fn read(&mut self) -> Result<Vec<Item>> {
+        self.brought = 0;
         let state = self.pins.state()?;
         if state.started != self.guard {
             (self.guard, self.next, self.waited) = (state.started, 1, 0);

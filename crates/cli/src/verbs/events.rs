@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use anyhow::Context;
-use bpftrust_guard::{History, Item};
+use bpftrust_guard::{Error, History, Item};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
@@ -27,7 +27,11 @@ pub fn run(args: &EventsArgs) -> anyhow::Result<Outcome> {
         history = explain(History::after(last_in_journal(history.guard())?))?;
     }
     loop {
-        let items = explain(history.read())?;
+        let items = match history.read() {
+            // Who keeps them outlasts a guard, and goes on with the next.
+            Err(Error::NotEnforcing) if args.follow && journal.is_some() => Vec::new(),
+            items => explain(items)?,
+        };
         if !items.is_empty() {
             tell(items, history.guard(), journal.as_ref(), args.json)?;
         }

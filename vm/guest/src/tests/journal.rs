@@ -21,6 +21,7 @@ pub const GROUP: Group = Group {
         test!(a_keeper_goes_on_where_the_journal_ends),
         test!(what_others_forge_is_not_read),
         test!(proposals_come_of_it),
+        test!(a_keeper_outlasts_a_guard),
     ],
 };
 
@@ -108,13 +109,18 @@ fn fields_find_an_event_and_units_have_theirs(guest: &mut Guest) -> Result<()> {
     Ok(())
 }
 
+fn follow() -> Program {
+    Program::new("bpftrust").args(["events", "--to-journal", "--follow"])
+}
+
+/// Waits until the journal has an event of that executable.
+fn comes(guest: &Guest, path: &str) -> Result<()> {
+    guest.wait_for("an event in the journal", Duration::from_secs(60), || {
+        Ok((of(&journal(guest)?, path) > 0).then_some(()))
+    })
+}
+
 fn a_keeper_goes_on_where_the_journal_ends(guest: &mut Guest) -> Result<()> {
-    let follow = || Program::new("bpftrust").args(["events", "--to-journal", "--follow"]);
-    let comes = |guest: &Guest, path: &str| {
-        guest.wait_for("an event in the journal", Duration::from_secs(60), || {
-            Ok((of(&journal(guest)?, path) > 0).then_some(()))
-        })
-    };
     let keeper = guest.start(follow())?;
     let first = refused(guest, "first")?;
     comes(guest, &first)?;
@@ -170,4 +176,20 @@ fn proposals_come_of_it(guest: &mut Guest) -> Result<()> {
     let said = guest.run(&bad)?.failure()?;
     ensure!(said.contains("journalctl failed"), "{said}");
     Ok(())
+}
+
+/// A unit that failed meanwhile would be started over and over.
+fn a_keeper_outlasts_a_guard(guest: &mut Guest) -> Result<()> {
+    let mut keeper = guest.start(follow())?;
+    let before = refused(guest, "before")?;
+    comes(guest, &before)?;
+    fixture::release(guest)?;
+    // It looks five times a second.
+    std::thread::sleep(Duration::from_secs(2));
+    ensure!(keeper.status()?.is_none(), "{}", keeper.said());
+    fixture::enforce(guest)?;
+    let after = refused(guest, "after")?;
+    comes(guest, &after)?;
+    ensure!(keeper.said().is_empty(), "{}", keeper.said());
+    keeper.stop().map(drop)
 }
