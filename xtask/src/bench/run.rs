@@ -58,12 +58,10 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         for column in COLUMNS {
             if chosen(column) && (kernel.supported || column.empty()) {
                 let mut boots = Boots::new();
-                for boot in 0..arguments.boots.max(1) {
+                for _ in 0..arguments.boots.max(1) {
                     let found = guest(arguments, &payload, kernel, column)?;
-                    note(&mut boots, &found)?;
-                    if boot == 0 {
-                        keep(&kept(kernel, column)?, found)?;
-                    }
+                    keep(&kept(kernel, column)?, &found)?;
+                    note(&mut boots, found)?;
                 }
                 if arguments.boots > 1 {
                     keep_boots(&kept(kernel, column)?, boots)?;
@@ -124,8 +122,8 @@ fn guest(
 }
 
 /// Writes what a guest found; of the same machine, rows that did not run stay.
-fn keep(path: &Path, found: Vec<Value>) -> Result<()> {
-    let mut lines = found.into_iter();
+fn keep(path: &Path, found: &[Value]) -> Result<()> {
+    let mut lines = found.iter();
     let machine = lines.next().context("the guest said nothing")?;
     let mut all = workspace::kept(path)?.unwrap_or_default();
     if all["machine"] != machine["machine"] {
@@ -149,24 +147,30 @@ fn keep(path: &Path, found: Vec<Value>) -> Result<()> {
     workspace::keep(path, &all)
 }
 
-/// By row: what a round took in each boot.
-type Boots = BTreeMap<String, Vec<f64>>;
+/// By row: what a round took in each boot, and what was said of it.
+type Boots = BTreeMap<String, Vec<(f64, Value)>>;
 
 /// Adds a boot.
-fn note(boots: &mut Boots, lines: &[Value]) -> Result<()> {
-    for line in lines.iter().filter(|line| line["loops"].is_array()) {
+fn note(boots: &mut Boots, lines: Vec<Value>) -> Result<()> {
+    for line in lines.into_iter().filter(|line| line["loops"].is_array()) {
         let name = line["row"].as_str().context("a line without a row")?;
-        let median = found::counted(line)?.median;
-        boots.entry(name.to_owned()).or_default().push(median);
+        let median = found::counted(&line)?.median;
+        boots
+            .entry(name.to_owned())
+            .or_default()
+            .push((median, line));
     }
     Ok(())
 }
 
-/// Keeps them beside what the first boot found.
+/// Keeps them beside what was found, which of each row is what the middle boot said.
 fn keep_boots(path: &Path, boots: Boots) -> Result<()> {
     let mut all = workspace::kept(path)?.context("no boot was kept")?;
-    for (name, boot) in boots {
-        all["boots"][name] = json!(boot);
+    for (name, mut boot) in boots {
+        boot.sort_by(|(a, _), (b, _)| a.total_cmp(b));
+        let medians: Vec<f64> = boot.iter().map(|(median, _)| *median).collect();
+        all["rows"][&name] = boot.swap_remove(boot.len() / 2).1;
+        all["boots"][name] = json!(medians);
     }
     workspace::keep(path, &all)
 }
