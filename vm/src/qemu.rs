@@ -28,6 +28,8 @@ pub struct Hardware<'a> {
     pub accelerator: Accelerator,
     /// How many CPUs it has.
     pub cpus: u32,
+    /// Its memory, in MiB.
+    pub memory: u32,
     /// What starts its kernel.
     pub firmware: Firmware,
     /// More for the kernel's command line.
@@ -77,6 +79,7 @@ impl Hardware<'_> {
         Self {
             accelerator,
             cpus: 2,
+            memory: 1536,
             firmware: Firmware::Bios,
             line: "",
         }
@@ -189,7 +192,9 @@ fn base(hardware: Hardware<'_>, boot: &Boot, kernel_line: &str) -> Command {
     let mut command = Command::new("setpriv");
     command
         .args(["--pdeathsig", "KILL", "qemu-system-x86_64"])
-        .args(["-machine", "pc", "-m", "1536", "-smp"])
+        .args(["-machine", "pc", "-m"])
+        .arg(hardware.memory.to_string())
+        .arg("-smp")
         .arg(hardware.cpus.to_string())
         .args(hardware.accelerator.arguments())
         .args(hardware.firmware.arguments())

@@ -15,6 +15,7 @@ use anyhow::{Context, Result};
 use bpftrust_vm::kernels;
 use bpftrust_vm::machine::Run;
 use bpftrust_vm::prepare::prepare;
+use bpftrust_vm::qemu::{Accelerator, Hardware};
 use bpftrust_vm::suite::HARNESS;
 use bpftrust_vm::system::BARE;
 use serde_json::{Value, json};
@@ -55,7 +56,10 @@ const PARTS: [&str; 7] = [
 const CPUS: [u32; 3] = [1, 2, 4];
 
 /// How many files are signed, by `bpftrust sign` and by the shell, with each kind of key.
-const SIGNED: [(&str, u32, u32); 2] = [("p256", 10_000, 200), ("rsa-4096", 1_000, 100)];
+const SIGNED: [(&str, u32, u32); 2] = [("p256", 10_000, 200), ("rsa-4096", 200, 50)];
+
+/// Memory of guests in MiB: ten thousand processes take more than the usual.
+const MEMORY: u32 = 6144;
 
 /// Seconds that a guest may take.
 const TIMEOUT: u64 = 3 * 3600;
@@ -75,24 +79,30 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
 
 fn measure(part: &str, arguments: &Arguments) -> Result<Value> {
     let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
-    let most = |usual: u32| arguments.most.unwrap_or(usual).to_string();
-    let guests: Vec<(u32, Vec<String>)> = match part {
+    let guests: Vec<(Hardware<'_>, Vec<String>)> = match part {
         "digest" => return digest::measure(),
         "sign" => SIGNED
             .iter()
-            .map(|(algorithm, files, sample)| {
+            .flat_map(|(algorithm, files, sample)| {
                 let files = arguments.most.map_or(*files, |most| most.min(*files));
                 let (files, sample) = (files.to_string(), sample.min(&files).to_string());
-                (1, words(&["throughput", algorithm, &files, &sample]))
+                let words: Vec<String> = words(&["throughput", algorithm, &files, &sample]);
+                [(counted(1), words.clone()), (timed(), words)]
             })
             .collect(),
         "cpus" => CPUS
             .iter()
-            .map(|cpus| (*cpus, words(&["growth", "cpus", "0"])))
+            .map(|cpus| (counted(*cpus), words(&["growth", "cpus", "0"])))
             .collect(),
-        "digests" => vec![(1, words(&["growth", part, &most(100_000)]))],
-        "keys" => vec![(1, words(&["growth", part, &most(1_000)]))],
-        _ => vec![(1, words(&["growth", part, &most(10_000)]))],
+        _ => {
+            let usual = match part {
+                "files" | "digests" => 100_000,
+                "processes" => 10_000,
+                _ => 1_000,
+            };
+            let most = arguments.most.unwrap_or(usual).to_string();
+            vec![(counted(1), words(&["growth", part, &most]))]
+        }
     };
     let mut payload = vm::Payload::build(&vm::Arguments::default())?;
     let binaries = workspace::target()?.join("release");
@@ -102,20 +112,35 @@ fn measure(part: &str, arguments: &Arguments) -> Result<Value> {
     let kernel = kernels::find(&arguments.kernel)?;
     let boot = prepare(kernel, &BARE, false)?;
     let mut lines = Vec::new();
-    for (cpus, words) in guests {
+    for (hardware, words) in guests {
         let mut command = vec![HARNESS.to_owned()];
         command.extend(words);
+        let is_counted = hardware.accelerator == Accelerator::Counted;
         let run = Run {
-            hardware: counted(cpus),
+            hardware: Hardware {
+                memory: MEMORY,
+                ..hardware
+            },
             ..payload.run(&boot, &BARE, command, TIMEOUT)?
         };
         let name = format!("Linux {}, {part}", kernel.series);
         vm::lines(&name, run, |line| {
             println!("{part:<9} {line}");
-            lines.extend(serde_json::from_str::<Value>(line));
+            if let Ok(mut line) = serde_json::from_str::<Value>(line) {
+                line["counted"] = is_counted.into();
+                lines.push(line);
+            }
         })?;
     }
     Ok(json!({"kernel": kernel.series, "lines": lines}))
+}
+
+/// Where time goes by, for what waits for the disk.
+fn timed() -> Hardware<'static> {
+    Hardware {
+        cpus: 1,
+        ..Hardware::usual(Accelerator::Tcg)
+    }
 }
 
 /// Where what was found is kept.

@@ -2,12 +2,13 @@
 //! processes, refused digests, keys, CPUs. `cargo xtask scale` runs this where
 //! instructions are counted.
 
+use crate::asker;
 use crate::cost::{Row, bench, held, in_place};
 use crate::fixture::{ACME, CONFIGURATION, sign_as};
 use crate::guest::{Guest, text};
-use crate::policy::{acme, apply};
+use crate::policy::{acme, apply, status};
 use crate::process::Program;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::fs;
@@ -28,12 +29,13 @@ pub fn run(part: &str, most: u32) -> Result<ExitCode> {
         "digests" => 0,
         other => bail!("nothing is called {other:?}"),
     };
+    let mut had = 0;
     loop {
         let memory = match part {
-            "files" => files(&guest, count)?,
+            "files" => files(&guest, had, count)?,
             "processes" => processes(&mut guest, count)?,
             "digests" => digests(&guest, count)?,
-            _ => keys(&guest, count)?,
+            _ => keys(&guest, had, count)?,
         };
         println!(
             "{}",
@@ -42,13 +44,14 @@ pub fn run(part: &str, most: u32) -> Result<ExitCode> {
         if count >= most {
             return Ok(ExitCode::SUCCESS);
         }
+        had = count;
         count = (count * 10).max(10).min(most);
     }
 }
 
 /// Counts what one exec takes now, as the rows of `bpftrust-bench` do.
 fn count_execs(part: &str, count: u32) -> Result<()> {
-    for name in ["exec", "exec-signed-warm"] {
+    for name in ["exec", "exec-signed-warm", "exec-signed-cold"] {
         let row = Row {
             name: name.to_owned(),
             trusted: false,
@@ -75,32 +78,36 @@ fn unreclaimable() -> Result<u64> {
 /// Makes many files, or keys.
 const MAKE: &str = "/usr/bin/bpftrust-make";
 
-/// The smallest library here.
-const LIBRARY: &str = "/usr/lib/x86_64-linux-gnu/libdl.so.2";
+/// With fewer new files than these, what else goes on is more than their verdicts take.
+const MANY: u32 = 1_000;
 
-/// So many signed files whose verdicts are kept; returns what a new one's verdict took,
-/// in bytes. All are the same, so one signature is that of each.
-fn files(guest: &Guest, count: u32) -> Result<Value> {
+/// So many signed files whose verdicts are kept, of which `had` are there; returns what a
+/// new one's verdict took, in bytes. All are the same, so one signature is that of each.
+fn files(guest: &Guest, had: u32, count: u32) -> Result<Value> {
     let (first, directory) = (guest.path("library"), guest.path(&format!("to-{count}")));
     if !first.exists() {
-        fs::copy(LIBRARY, &first).context("cannot copy a library")?;
+        asker::write(&first, "")?;
         sign_as(guest, ACME, &first, &["--kind", "library"])?;
     }
-    let before = count / 10;
-    let new = if before < 10 { count } else { count - before };
+    let new = count - had;
     let words = [MAKE, "files", text(&first)?, text(&directory)?];
     guest
         .run(&[&words[..], &[&new.to_string()]].concat())?
         .success()?;
-    let map_all = || -> Result<()> {
-        let words = ["map-all", text(&directory)?];
-        let mapping = Program::new(in_place("bench-signed")).args(words);
-        mapping.run()?.success().map(drop)
-    };
     let start = unreclaimable()?;
-    map_all()?;
+    let words = ["map-all", text(&directory)?];
+    let mapping = Program::new(in_place("bench-signed")).args(words);
+    mapping.run()?.success()?;
     let taken = unreclaimable()?.saturating_sub(start);
     count_execs("files", count)?;
+    if new < MANY {
+        return Ok(Value::Null);
+    }
+    let left = unreclaimable()?.saturating_sub(start);
+    ensure!(
+        left * 10 > taken * 9 && taken > 0,
+        "of {taken} bytes of verdicts {left} are left: some are not kept"
+    );
     Ok(json!({"verdict": taken / u64::from(new)}))
 }
 
@@ -110,6 +117,15 @@ fn processes(guest: &mut Guest, count: u32) -> Result<Value> {
     let mut crowd = guest.start(Program::new(in_place("bench-signed")).args(words))?;
     guest.wait_until_says(&mut crowd, "are there")?;
     count_execs("processes", count)?;
+    let status = status(guest)?;
+    let images = status["images"].as_array().context("no images")?;
+    let trusted = images.iter().filter(|image| image["lost_trust"].is_null());
+    // And the one that forked them.
+    let trusted = trusted.count();
+    ensure!(
+        trusted == count as usize + 1,
+        "{trusted} processes have trust, not {count} and one"
+    );
     let tables = tables(guest)?;
     crowd.stop()?;
     Ok(tables)
@@ -142,10 +158,10 @@ fn digests(guest: &Guest, count: u32) -> Result<Value> {
     Ok(Value::Null)
 }
 
-/// So many keys, each of a publisher of its own.
-fn keys(guest: &Guest, count: u32) -> Result<Value> {
+/// So many keys, each of a publisher of its own; certificates of `had` are there.
+fn keys(guest: &Guest, had: u32, count: u32) -> Result<Value> {
     let directory = format!("{CONFIGURATION}/certificates");
-    let first = (count / 10).max(1);
+    let first = had.max(1);
     let words = [MAKE, "keys", &directory];
     let numbers = [&*first.to_string(), &count.to_string()];
     guest.run(&[&words[..], &numbers].concat())?.success()?;
@@ -166,6 +182,7 @@ fn keys(guest: &Guest, count: u32) -> Result<Value> {
 /// enforces and then.
 fn cpus(guest: &mut Guest) -> Result<()> {
     const ROUNDS: u64 = 60;
+    const LOOPS: usize = 10;
     let cpus = std::thread::available_parallelism()?.get();
     let count = |column: &str| -> Result<()> {
         for name in ["static", "static-signed"] {
@@ -174,7 +191,7 @@ fn cpus(guest: &mut Guest) -> Result<()> {
             let words = ["on-all-cpus", text(&path)?, &rounds];
             // The first is not counted.
             let mut loops = Vec::new();
-            for _ in 0..4 {
+            for _ in 0..LOOPS {
                 let said = Program::new(super::cost::BENCH)
                     .args(words)
                     .run()?

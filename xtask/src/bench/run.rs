@@ -105,10 +105,10 @@ fn guest(
     let line = format!("{LINE} {}", column.line);
     let run = Run {
         hardware: Hardware {
-            accelerator: Accelerator::Counted,
             cpus: 1,
             firmware: column.firmware,
             line: &line,
+            ..Hardware::usual(Accelerator::Counted)
         },
         ..payload.run(&boot, column.system, command, vm::TIMEOUT)?
     };

@@ -6,7 +6,6 @@ use libc::{PROT_EXEC, PROT_READ};
 use std::fs::{self, File};
 use std::os::fd::AsFd;
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 /// Forks so many processes that do nothing until this one ends, says so, and waits.
@@ -58,8 +57,7 @@ fn execute_on(cpu: usize, program: &str, rounds: u32) -> Result<()> {
     let mut only = rustix::thread::CpuSet::new();
     only.set(cpu);
     rustix::thread::sched_setaffinity(None, &only).context("cannot bind to a CPU")?;
-    let mut command = Command::new(program);
-    command.stdin(Stdio::null()).env_clear().arg("true");
+    let mut command = crate::processes::command(program.into(), &["true"]);
     for _ in 0..rounds {
         crate::processes::execute(&mut command)?;
     }

@@ -72,7 +72,8 @@ pub fn execute(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-fn command(program: PathBuf, words: &[&str]) -> Command {
+/// Executes busybox at `program` to do this.
+pub fn command(program: PathBuf, words: &[&str]) -> Command {
     let mut command = Command::new(program);
     // Busybox goes by the name that it is called by.
     command.arg0("busybox").args(words);
