@@ -99,7 +99,7 @@ impl Figures {
     }
 
     fn payload(&self) -> Result<vm::Payload> {
-        let mut payload = vm::Payload::build(&vm::Arguments {
+        let mut payload = vm::Payload::without_package(&vm::Arguments {
             bare: self.is_bare,
             ..vm::Arguments::default()
         })?;

@@ -342,8 +342,22 @@ impl Payload {
         })
     }
 
-    /// Builds the harness and, unless `--bare`, bpftrust.
+    /// Builds the harness and, unless `--bare`, bpftrust; and its package, where a guest of
+    /// the run has dpkg.
     pub fn build(arguments: &Arguments) -> Result<Self> {
+        let mut payload = Self::without_package(arguments)?;
+        if !arguments.bare && arguments.has_package(&payload.harness)? {
+            let binaries = workspace::target()?.join("release");
+            payload.with_package.push(Extra {
+                from: dist::build(&binaries)?,
+                to: PACKAGE_PATH.to_owned(),
+            });
+        }
+        Ok(payload)
+    }
+
+    /// Builds the harness and, unless `--bare`, bpftrust.
+    pub fn without_package(arguments: &Arguments) -> Result<Self> {
         let mut packages = vec!["bpftrust-guest"];
         if !arguments.bare {
             packages.extend([
@@ -368,15 +382,8 @@ impl Payload {
         }
         extras.push(binary(&binaries, "bpftrust-drift"));
         extras.extend(arguments.copy.iter().cloned());
-        let mut with_package = extras.clone();
-        if !arguments.bare && arguments.has_package(&binaries.join("bpftrust-guest"))? {
-            with_package.push(Extra {
-                from: dist::build(&binaries)?,
-                to: PACKAGE_PATH.to_owned(),
-            });
-        }
         Ok(Self {
-            with_package,
+            with_package: extras.clone(),
             harness: binaries.join("bpftrust-guest"),
             extras,
         })

@@ -74,7 +74,8 @@ const USAGE: &str = "usage: bpftrust-guest COMMAND
   held                                 count what committed figures are about, in a guest
   growth PART MOST                     count what grows with files, processes, digests,
                                        keys or cpus, in a guest
-  throughput ALGORITHM FILES SAMPLE    count what signing takes, in a guest
+  throughput ALGORITHM FILES SAMPLE PAIRS
+                                       count what signing takes, in a guest
   startup                              time the start of a loader, in a guest
   enforce                              sign systemd and enforce, before it starts
   audit                                observe or enforce, before systemd starts
@@ -119,8 +120,8 @@ fn dispatch() -> Result<ExitCode> {
         }
         ["held"] => cost::held::run(),
         ["growth", part, most] => growth::run(part, most.parse()?),
-        ["throughput", algorithm, files, sample] => {
-            throughput::run(algorithm, files.parse()?, sample.parse()?)
+        ["throughput", algorithm, files, sample, pairs] => {
+            throughput::run(algorithm, files.parse()?, sample.parse()?, pairs.parse()?)
         }
         ["demo"] => demo::run(),
         ["enforce"] => {

@@ -27,9 +27,9 @@ done
 sync
 ";
 
-/// Signs so many files by a key of `algorithm`, and `sample` of the same kind by the shell;
-/// prints a line of JSON for each.
-pub fn run(algorithm: &str, files: u32, sample: u32) -> Result<ExitCode> {
+/// Signs so many files by a key of `algorithm`, and `sample` of the same kind by the shell,
+/// `pairs` times by turns; prints a line of JSON for each.
+pub fn run(algorithm: &str, files: u32, sample: u32, pairs: u32) -> Result<ExitCode> {
     let guest = Guest::new("throughput", algorithm)?;
     let out = format!("{CONFIGURATION}/{algorithm}");
     let words = [
@@ -46,23 +46,25 @@ pub fn run(algorithm: &str, files: u32, sample: u32) -> Result<ExitCode> {
     let key = format!("{out}/key.pem");
     let certificate = format!("{out}/certificate.pem");
 
-    let directory = make(&guest, "by-shell", sample)?;
-    let script = guest.script("loop.sh", LOOP)?;
-    let words = ["sh", text(&script)?, text(&directory)?, &key, &certificate];
-    let start = Start::now()?;
-    guest.run(&words)?.success()?;
-    start.tell("shell", algorithm, sample)?;
+    for pair in 0..pairs {
+        let directory = make(&guest, &format!("by-shell-{pair}"), sample)?;
+        let script = guest.script("loop.sh", LOOP)?;
+        let words = ["sh", text(&script)?, text(&directory)?, &key, &certificate];
+        let start = Start::now()?;
+        guest.run(&words)?.success()?;
+        start.tell("shell", algorithm, sample)?;
 
-    let directory = make(&guest, "by-bpftrust", files)?;
-    let words = ["bpftrust", "sign", "--kind", "library", "--key", &key];
-    let more = ["--certificate", &certificate, text(&directory)?];
-    let start = Start::now()?;
-    let said = guest.run(&[&words[..], &more].concat())?.success()?;
-    start.tell("sign", algorithm, files)?;
-    ensure!(
-        said.lines().count() == files as usize,
-        "not {files} files: {said}"
-    );
+        let directory = make(&guest, &format!("by-bpftrust-{pair}"), files)?;
+        let words = ["bpftrust", "sign", "--kind", "library", "--key", &key];
+        let more = ["--certificate", &certificate, text(&directory)?];
+        let start = Start::now()?;
+        let said = guest.run(&[&words[..], &more].concat())?.success()?;
+        start.tell("sign", algorithm, files)?;
+        ensure!(
+            said.lines().count() == files as usize,
+            "not {files} files: {said}"
+        );
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -32,7 +32,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         kernel: arguments.kernel.clone(),
         ..vm::Arguments::default()
     };
-    let mut payload = vm::Payload::build(&options)?;
+    let mut payload = vm::Payload::without_package(&options)?;
     let binaries = workspace::target()?.join("release");
     payload.extras.push(vm::binary(&binaries, "bpftrust-bench"));
     payload.extras.extend(dynamic()?);
