@@ -4,6 +4,7 @@ mod advice;
 mod anchor;
 mod cli;
 mod elf;
+mod file_systems;
 mod guard_advice;
 mod input;
 mod linker;

@@ -11,16 +11,40 @@ use std::time::{Duration, Instant};
 /// Progress is shown from then on.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// How many threads there are for each CPU, of work that waits for disks again and again.
+const WAITING: usize = 4;
+
+/// [`for_each`], for work that waits for disks: more threads than CPUs, so that others work
+/// while some wait.
+pub fn for_each_on_disk<'a, T: Sync, R: Send>(
+    items: &'a [T],
+    work: impl Fn(&T) -> R + Sync,
+    each: impl FnMut(&'a T, R),
+) {
+    run(cpus() * WAITING, items, work, each);
+}
+
 /// Does `work` for each item and hands the results to `each` in the items'
 /// order, while a terminal on stderr shows how many are done.
-pub fn for_each<T: Sync, R: Send>(
-    items: &[T],
+pub fn for_each<'a, T: Sync, R: Send>(
+    items: &'a [T],
     work: impl Fn(&T) -> R + Sync,
-    mut each: impl FnMut(&T, R),
+    each: impl FnMut(&'a T, R),
 ) {
-    let threads = thread::available_parallelism()
-        .map_or(1, usize::from)
-        .min(items.len());
+    run(cpus(), items, work, each);
+}
+
+fn cpus() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
+}
+
+fn run<'a, T: Sync, R: Send>(
+    threads: usize,
+    items: &'a [T],
+    work: impl Fn(&T) -> R + Sync,
+    mut each: impl FnMut(&'a T, R),
+) {
+    let threads = threads.min(items.len());
     let next = AtomicUsize::new(0);
     let (results, finished) = mpsc::channel();
     thread::scope(|scope| {
@@ -108,12 +132,9 @@ mod tests {
             item * 2
         };
         for_each(&items, work, |item, result| results.push((*item, result)));
-        assert!(
-            results
-                .iter()
-                .copied()
-                .eq(items.iter().map(|item| (*item, item * 2)))
-        );
+        for_each_on_disk(&items, work, |item, result| results.push((*item, result)));
+        let twice = items.iter().chain(&items).map(|item| (*item, item * 2));
+        assert!(results.iter().copied().eq(twice));
     }
 
     #[test]

@@ -135,6 +135,13 @@ impl Target {
     /// undone: content that was changed after it was signed is frozen by then,
     /// unsigned.
     pub fn attach(&self, signature: &FileSignature, digest: &Digest) -> anyhow::Result<()> {
+        self.put(signature, digest)?;
+        self.file.sync_all().context("writing to disk")
+    }
+
+    /// The same, and whoever calls this brings it to disk. Whenever that is, the xattr is
+    /// there before fs-verity counts.
+    pub fn put(&self, signature: &FileSignature, digest: &Digest) -> anyhow::Result<()> {
         let value = signature.to_bytes();
         let previous = self.xattr()?;
         self.set_xattr(&value)?;
@@ -148,7 +155,7 @@ impl Target {
             self.xattr()?.is_some_and(|stored| stored == value),
             "somebody else replaced the signature meanwhile"
         );
-        self.file.sync_all().context("writing to disk")
+        Ok(())
     }
 
     /// Enables fs-verity unless it is, and compares.

@@ -4,6 +4,7 @@ mod libraries;
 mod script;
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail, ensure};
 use bpftrust_guard::GrantFile;
@@ -15,6 +16,7 @@ use bpftrust_verity::Digest;
 use crate::advice::advised;
 use crate::cli::{SignArgs, SignKind};
 use crate::elf::{self, Role};
+use crate::file_systems::FileSystems;
 use crate::output::{self, Outcome, escaped};
 use crate::parallel;
 use crate::replace::replace;
@@ -22,6 +24,14 @@ use crate::signature_tree::{self, SUFFIX};
 use crate::signer::read_signer;
 use crate::target::Target;
 use crate::tree::{self, Member, Named};
+
+/// So many files are brought to disk together; fewer one by one.
+const MANY: usize = 64;
+
+/// How many files that are signed wait at most to be brought to disk, and told ...
+const BATCH: usize = 512;
+/// ... and how long.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 pub fn run(args: &SignArgs) -> anyhow::Result<Outcome> {
     let grant = grant(args)?;
@@ -44,22 +54,45 @@ pub fn run(args: &SignArgs) -> anyhow::Result<Outcome> {
         outcome = outcome.max(libraries::sign_libraries(&programs, &signer));
     }
     let places = Places::new(args, &jobs)?;
+    let disk = (jobs.len() >= MANY).then(FileSystems::default);
     let mut signed = 0;
-    parallel::for_each(
-        &jobs,
-        |member| sign_member(member, args, grant.as_ref(), &signer, &places),
-        |member, result| match result {
-            Ok(Some(done)) => {
-                signed += 1;
-                done.tell(member, args, grant.as_ref());
+    let mut tell = |written: &mut Vec<(&Member, anyhow::Result<Option<Done>>)>| {
+        let synced = disk.as_ref().map_or(Ok(()), FileSystems::sync);
+        for (member, result) in written.drain(..) {
+            let result = match (result, &synced) {
+                (Ok(Some(_)), Err(error)) => Err(anyhow!("{error:#}")),
+                (result, _) => result,
+            };
+            match result {
+                Ok(Some(done)) => {
+                    signed += 1;
+                    done.tell(member, args, grant.as_ref());
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    output::report(&error.context(format!("signing {}", escaped(&member.path))));
+                    outcome = Outcome::Unknown;
+                }
             }
-            Ok(None) => {}
-            Err(error) => {
-                output::report(&error.context(format!("signing {}", escaped(&member.path))));
-                outcome = Outcome::Unknown;
+        }
+    };
+    let mut written = Vec::new();
+    let mut last = Instant::now();
+    parallel::for_each_on_disk(
+        &jobs,
+        |member| {
+            let disk = disk.as_ref();
+            sign_member(member, args, grant.as_ref(), &signer, &places, disk)
+        },
+        |member, result| {
+            written.push((member, result));
+            if disk.is_none() || written.len() >= BATCH || last.elapsed() > PATIENCE {
+                tell(&mut written);
+                last = Instant::now();
             }
         },
     );
+    tell(&mut written);
     if signed == 0 && outcome == Outcome::Yes {
         bail!("nothing there to sign as a {}", kind_name(args));
     }
@@ -122,13 +155,15 @@ impl Done {
     }
 }
 
-/// `None` for a file of a directory that is not of the kind asked for.
+/// `None` for a file of a directory that is not of the kind asked for. With `disk`, what is
+/// written is on disk after its `sync()`.
 fn sign_member(
     member: &Member,
     args: &SignArgs,
     grant: Option<&Grant>,
     signer: &PemSigner,
     places: &Places,
+    disk: Option<&FileSystems>,
 ) -> anyhow::Result<Option<Done>> {
     let target = Target::new(member.open()?, &member.path);
     if member.inside.is_some() && kind(args) == SignKind::Script {
@@ -158,7 +193,13 @@ fn sign_member(
     let (signature, digest) = make_signature(&target, statement, signer)?;
     let detached = match places.of(member, &digest)? {
         None => {
-            target.attach(&signature, &digest)?;
+            match disk {
+                Some(disk) => {
+                    disk.note(target.file())?;
+                    target.put(&signature, &digest)?;
+                }
+                None => target.attach(&signature, &digest)?,
+            }
             None
         }
         Some(place) => {

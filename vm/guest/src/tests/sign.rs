@@ -1,5 +1,6 @@
 //! Signing on real fs-verity: wholly or not at all.
 
+use crate::asker;
 use crate::fixture::{self, ACME, ANY_COMMAND, ANY_LIBRARIES, STRANGER};
 use crate::fixture::{expect_refused, expect_trusted, sign, signed_probe};
 use crate::guest::Guest;
@@ -19,6 +20,7 @@ pub const GROUP: Group = Group {
     tests: &[
         test!(a_signed_file_measures_as_the_signature_says),
         test!(a_directory_is_signed_in_one_call),
+        test!(many_files_are_on_disk_when_it_says_so),
         test!(a_file_open_for_writing_stays_as_it_was),
         test!(a_file_system_without_verity_is_named),
         test!(ext4_made_without_verity_is_told_how_to_get_it),
@@ -172,6 +174,33 @@ fn on_ext4(
     let result = run(guest.path("mounted"));
     guest.shell("umount mounted")?.success()?;
     result
+}
+
+/// So many that they are brought to disk together: as if the machine had stopped when it
+/// said so.
+fn many_files_are_on_disk_when_it_says_so(guest: &mut Guest) -> Result<()> {
+    const FILES: usize = 100;
+    on_ext4(guest, "verity", "48M", |directory| {
+        fs::create_dir(directory.join("tree"))?;
+        for number in 0..FILES {
+            let name = number.to_string();
+            asker::write(&directory.join("tree").join(&name), &name)?;
+        }
+        let said = signing(guest, &["mounted/tree"])?.success()?;
+        // What the kernel has written of the mounted one, and nothing else.
+        guest
+            .shell("cp image stopped && mkdir found && mount -o loop stopped found")?
+            .success()?;
+        let signed = said.matches(": signed as loader").count();
+        ensure!(signed == FILES, "{signed} are signed: {said}");
+        let certificate = ACME.certificate();
+        let verify = format!("bpftrust verify --certificate {certificate} found/tree/*");
+        let verdict = guest.shell(&verify)?;
+        guest.shell("umount found")?.success()?;
+        let good = verdict.success()?;
+        ensure!(good.lines().count() == FILES, "{good}");
+        Ok(())
+    })
 }
 
 fn ext4_made_without_verity_is_told_how_to_get_it(guest: &mut Guest) -> Result<()> {
