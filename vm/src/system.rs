@@ -146,6 +146,14 @@ pub const COMPARED: System = System {
     ..BARE
 };
 
+/// With Debian's stress-ng, whose stressors make system calls of every kind.
+pub const STRESS: System = System {
+    name: "stress",
+    suffix: "-stress",
+    more: &["stress-ng"],
+    ..BARE
+};
+
 /// With systemd's tests, one of which attaches what `RestrictFileSystemAccess=` is made of
 /// without systemd being PID 1. It opens libbpf if that is there.
 pub const RESTRICTED: System = System {
@@ -240,6 +248,7 @@ pub const SYSTEMS: &[&System] = &[
     &COMPARED,
     &DPKG,
     &RESTRICTED,
+    &STRESS,
     &SYSTEMD,
     &TRUSTED_SYSTEMD,
     &HOST,
@@ -282,7 +291,7 @@ mod tests {
         let error = find("nothing").unwrap_err().to_string();
         assert!(
             error.contains(
-                "bare, bpftrace, compared, dpkg, restricted, systemd, trusted-systemd, host, boot, "
+                "bare, bpftrace, compared, dpkg, restricted, stress, systemd, trusted-systemd, host, "
             ),
             "{error}"
         );

@@ -8,6 +8,7 @@ mod mutants;
 mod scale;
 mod script_tools;
 mod setup;
+mod stress;
 mod survey;
 mod test;
 mod tools;
@@ -47,6 +48,9 @@ enum Chore {
     ScriptTools(survey::Arguments),
     /// Install what building and testing need
     Setup,
+    /// Run stressors of Debian's stress-ng with and without us, in microVMs, and write the
+    /// table
+    Stress(survey::Arguments),
     /// Everything that must hold: lint, unit tests, guest tests; one summary
     Test,
     /// Run each of Debian's BPF tools under a token, in microVMs, and write the table
@@ -69,6 +73,7 @@ fn main() -> ExitCode {
         Chore::Scale(arguments) => scale::run(&arguments),
         Chore::ScriptTools(arguments) => script_tools::SURVEY.run(&arguments),
         Chore::Setup => setup::run().map(|()| ExitCode::SUCCESS),
+        Chore::Stress(arguments) => stress::SURVEY.run(&arguments),
         Chore::Test => test::run(),
         Chore::Tools(arguments) => tools::SURVEY.run(&arguments),
         Chore::Verifier => figures::VERIFIER.write(),

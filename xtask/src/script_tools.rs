@@ -3,12 +3,14 @@
 
 use crate::survey::Survey;
 use anyhow::{Context, Result};
+use bpftrust_vm::system::BPFTRACE;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 pub const SURVEY: Survey = Survey {
     command: "script-tools",
+    system: &BPFTRACE,
     document: "docs/script-tools.md",
     extras: || Ok(Vec::new()),
     progress,

@@ -7,7 +7,7 @@ use bpftrust_vm::initramfs::Extra;
 use bpftrust_vm::kernels::{KERNELS, Kernel};
 use bpftrust_vm::prepare::prepare;
 use bpftrust_vm::suite;
-use bpftrust_vm::system::BPFTRACE;
+use bpftrust_vm::system::System;
 use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -34,6 +34,8 @@ pub struct Arguments {
 pub struct Survey {
     /// The harness's command for it.
     pub command: &'static str,
+    /// The guest that it takes.
+    pub system: &'static System,
     /// What it writes.
     pub document: &'static str,
     /// What the guest needs besides.
@@ -76,7 +78,7 @@ impl Survey {
             kernel: arguments.kernel.clone(),
             ..vm::Arguments::default()
         };
-        let mut payload = vm::Payload::build(&options)?;
+        let mut payload = vm::Payload::without_package(&options)?;
         payload.extras.extend((self.extras)()?);
         let chosen = vm::chosen(&options)?;
         for kernel in chosen.into_iter().filter(|kernel| kernel.supported) {
@@ -95,10 +97,10 @@ impl Survey {
         kernel: &Kernel,
         path: &Path,
     ) -> Result<()> {
-        let boot = prepare(kernel, &BPFTRACE, false)?;
+        let boot = prepare(kernel, self.system, false)?;
         let mut command = vec![suite::HARNESS.to_owned(), self.command.to_owned()];
         command.extend(filters.iter().cloned());
-        let run = payload.run(&boot, &BPFTRACE, command, vm::TIMEOUT)?;
+        let run = payload.run(&boot, self.system, command, vm::TIMEOUT)?;
         let mut found = Value::Null;
         let before = if filters.is_empty() {
             None

@@ -8,11 +8,13 @@ use crate::survey::Survey;
 use crate::workspace;
 use anyhow::Result;
 use bpftrust_vm::initramfs::Extra;
+use bpftrust_vm::system::BPFTRACE;
 use std::path::PathBuf;
 use std::process::Command;
 
 pub const SURVEY: Survey = Survey {
     command: "tools",
+    system: &BPFTRACE,
     document: "docs/token-tools.md",
     extras,
     progress: table::progress,

@@ -20,6 +20,7 @@
 //! - [`throughput`]: signing many files, by `bpftrust sign` and by a shell loop
 //! - [`preload`]: the library that names tokens
 //! - [`tools`]: Debian's tools, one by one, under a token; its scripts, signed
+//! - [`stress`]: stress-ng's stressors, with and without the guard
 //! - [`script`]: scripts, and what starts loaders on them
 //! - [`mod@unit`]: units of systemd's
 //! - [`envelope`]: signatures as an attacker makes them
@@ -51,6 +52,7 @@ mod seal;
 mod sealed;
 mod signing;
 mod startup;
+mod stress;
 mod sys;
 mod tests;
 mod throughput;
@@ -88,6 +90,7 @@ const USAGE: &str = "usage: bpftrust-guest COMMAND
   demo                                 tell the story of `make demo`, in a guest
   tools [FILTER...]                    run the tools of `cargo xtask tools`, in a guest
   script-tools [FILTER...]             run the scripts of `cargo xtask script-tools`
+  stress [FILTER...]                   run the stressors of `cargo xtask stress`
   setup GROUP | teardown GROUP         make or remove a group's fixture";
 
 fn main() -> ExitCode {
@@ -141,6 +144,7 @@ fn dispatch() -> Result<ExitCode> {
         ["soak", minutes] => tests::host::soak::run(minutes.parse()?),
         ["serve"] => handover::serve(),
         ["tools", ref filters @ ..] => tools::run(filters),
+        ["stress", ref filters @ ..] => stress::run(filters),
         ["script-tools", ref filters @ ..] => tools::scripts::run(filters),
         _ => bail!("{USAGE}"),
     }
