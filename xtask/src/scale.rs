@@ -56,10 +56,10 @@ const PARTS: [&str; 7] = [
 const CPUS: [u32; 3] = [1, 2, 4];
 
 /// How many files are signed, by `bpftrust sign` and by the shell, with each kind of key.
-const SIGNED: [(&str, u32, u32); 2] = [("p256", 10_000, 200), ("rsa-4096", 500, 50)];
+const SIGNED: [(&str, u32, u32); 2] = [("p256", 10_000, 200), ("rsa-4096", 200, 50)];
 
 /// How often, where time goes by as it does for the host, with fewer files.
-const PAIRS: u32 = 5;
+const PAIRS: u32 = 3;
 
 /// Memory of guests in MiB: ten thousand processes take more than the usual.
 const MEMORY: u32 = 6144;
