@@ -1,11 +1,10 @@
 //! `cargo xtask script-tools`: do the scripts that Debian ships with bpftrace do, signed,
 //! what they do without us? `docs/script-tools.md` is written by it.
 
-use crate::survey::Survey;
+use crate::survey::{self, Found, Survey};
 use anyhow::{Context, Result};
 use bpftrust_vm::system::BPFTRACE;
 use serde_json::Value;
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 pub const SURVEY: Survey = Survey {
@@ -13,7 +12,7 @@ pub const SURVEY: Survey = Survey {
     system: &BPFTRACE,
     document: "docs/script-tools.md",
     extras: || Ok(Vec::new()),
-    progress,
+    cell,
     markdown,
 };
 
@@ -39,14 +38,6 @@ A script of the package that is not here was not run yet.
 
 ";
 
-/// A guest's line, for who waits.
-fn progress(line: &str) -> String {
-    match serde_json::from_str::<Value>(line) {
-        Ok(row) if row["tool"].is_string() => format!("{}: {}", row["tool"], cell(&row)),
-        _ => line.to_owned(),
-    }
-}
-
 /// One kernel's verdict on one script.
 fn cell(row: &Value) -> String {
     let reference = &row["reference"];
@@ -64,10 +55,9 @@ fn cell(row: &Value) -> String {
     }
 }
 
-fn markdown(found: &[(&str, Value)]) -> Result<String> {
+fn markdown(found: &[Found]) -> Result<String> {
     let mut text = HEAD.to_owned();
-    let mut rows: BTreeMap<&str, BTreeMap<&str, &Value>> = BTreeMap::new();
-    for (series, value) in found {
+    for (_, value) in found {
         let machine = &value["machine"];
         let packages = machine["packages"].as_array().context("no packages")?;
         let bpftrace = packages.iter().filter_map(Value::as_str);
@@ -76,29 +66,16 @@ fn markdown(found: &[(&str, Value)]) -> Result<String> {
             .collect();
         let release = machine["release"].as_str().context("no release")?;
         writeln!(text, "- Linux {release}: {}", bpftrace.join(", "))?;
-        for row in value["rows"].as_array().context("no rows")? {
-            let name = row["tool"].as_str().context("no name")?;
-            rows.entry(name).or_default().insert(series, row);
-        }
     }
     text += WORDS;
-    let heads: Vec<_> = found.iter().map(|(series, _)| *series).collect();
-    writeln!(text, "| script | {} | complaint |", heads.join(" | "))?;
-    writeln!(text, "|---|{}---|", "---|".repeat(heads.len()))?;
-    for (name, kernels) in rows {
-        let cells: Vec<_> = heads
-            .iter()
-            .map(|series| {
-                kernels
-                    .get(series)
-                    .map_or("not run".into(), |row| cell(row))
-            })
-            .collect();
+    survey::heading(&mut text, "script", found, &["complaint"])?;
+    for (name, kernels) in survey::by_tool(found)? {
+        let cells = survey::cells(found, &kernels, cell);
         let mut says = kernels
             .values()
             .filter_map(|row| row["signed"]["says"].as_str());
         let says = says.next().unwrap_or_default().replace('|', "\\|");
-        writeln!(text, "| `{name}` | {} | {says} |", cells.join(" | "))?;
+        writeln!(text, "| `{name}` | {cells} | {says} |")?;
     }
     Ok(text)
 }

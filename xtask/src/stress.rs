@@ -1,11 +1,10 @@
 //! `cargo xtask stress`: do Debian's stress-ng's stressors come out as they do without us?
 //! `docs/stress.md` is written by it.
 
-use crate::survey::Survey;
+use crate::survey::{self, Found, Survey};
 use anyhow::{Context, Result};
 use bpftrust_vm::system::STRESS;
 use serde_json::Value;
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 pub const SURVEY: Survey = Survey {
@@ -13,19 +12,11 @@ pub const SURVEY: Survey = Survey {
     system: &STRESS,
     document: "docs/stress.md",
     extras: || Ok(Vec::new()),
-    progress,
+    cell,
     markdown,
 };
 
 const HEAD: &str = include_str!("stress/head.md");
-
-/// A guest's line, for who waits.
-fn progress(line: &str) -> String {
-    match serde_json::from_str::<Value>(line) {
-        Ok(row) if row["tool"].is_string() => format!("{}: {}", row["tool"], cell(&row)),
-        _ => line.to_owned(),
-    }
-}
 
 /// What became of one stressor on one kernel.
 fn cell(row: &Value) -> String {
@@ -42,10 +33,9 @@ fn cell(row: &Value) -> String {
     [&[without.to_owned()][..], &changes].concat().join(", ")
 }
 
-fn markdown(found: &[(&str, Value)]) -> Result<String> {
+fn markdown(found: &[Found]) -> Result<String> {
     let mut text = HEAD.to_owned();
-    let mut rows: BTreeMap<&str, BTreeMap<&str, &Value>> = BTreeMap::new();
-    for (series, value) in found {
+    for (_, value) in found {
         let machine = &value["machine"];
         let packages = machine["packages"].as_array().context("no packages")?;
         let packages: Vec<_> = packages.iter().filter_map(Value::as_str).collect();
@@ -58,24 +48,12 @@ fn markdown(found: &[(&str, Value)]) -> Result<String> {
             packages.join(", "),
             of.len()
         )?;
-        for row in of {
-            let name = row["tool"].as_str().context("no name")?;
-            rows.entry(name).or_default().insert(series, row);
-        }
     }
-    let heads: Vec<_> = found.iter().map(|(series, _)| *series).collect();
-    writeln!(text, "\n| stressor | {} |", heads.join(" | "))?;
-    writeln!(text, "|---|{}", "---|".repeat(heads.len()))?;
-    for (name, kernels) in rows {
-        let cells: Vec<_> = heads
-            .iter()
-            .map(|series| {
-                kernels
-                    .get(series)
-                    .map_or("not run".into(), |row| cell(row))
-            })
-            .collect();
-        writeln!(text, "| `{name}` | {} |", cells.join(" | "))?;
+    text.push('\n');
+    survey::heading(&mut text, "stressor", found, &[])?;
+    for (name, kernels) in survey::by_tool(found)? {
+        let cells = survey::cells(found, &kernels, cell);
+        writeln!(text, "| `{name}` | {cells} |")?;
     }
     Ok(text)
 }

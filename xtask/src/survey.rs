@@ -9,6 +9,8 @@ use bpftrust_vm::prepare::prepare;
 use bpftrust_vm::suite;
 use bpftrust_vm::system::System;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -40,10 +42,53 @@ pub struct Survey {
     pub document: &'static str,
     /// What the guest needs besides.
     pub extras: fn() -> Result<Vec<Extra>>,
-    /// How a line of the guest's is shown to who waits.
-    pub progress: fn(&str) -> String,
+    /// What became of one piece on one kernel, from the guest's line of it.
+    pub cell: fn(&Value) -> String,
     /// The document, of what was found on each kernel.
-    pub markdown: fn(&[(&'static str, Value)]) -> Result<String>,
+    pub markdown: fn(&[Found]) -> Result<String>,
+}
+
+/// What was found on a kernel, by its series.
+pub type Found = (&'static str, Value);
+
+/// The head of a table with a column for each kernel.
+pub fn heading(text: &mut String, first: &str, found: &[Found], last: &[&str]) -> Result<()> {
+    let kernels = found.iter().map(|(series, _)| *series);
+    let cells: Vec<_> = [first]
+        .into_iter()
+        .chain(kernels)
+        .chain(last.iter().copied())
+        .collect();
+    writeln!(text, "| {} |", cells.join(" | "))?;
+    writeln!(text, "|{}", "---|".repeat(cells.len()))?;
+    Ok(())
+}
+
+/// Of each piece, what was found on each kernel.
+pub fn by_tool(found: &[Found]) -> Result<BTreeMap<&str, BTreeMap<&str, &Value>>> {
+    let mut tools: BTreeMap<_, BTreeMap<_, _>> = BTreeMap::new();
+    for (series, value) in found {
+        for row in value["rows"].as_array().context("no rows")? {
+            let name = row["tool"].as_str().context("no name")?;
+            tools.entry(name).or_default().insert(*series, row);
+        }
+    }
+    Ok(tools)
+}
+
+/// One piece's cells of such a table.
+pub fn cells(
+    found: &[Found],
+    kernels: &BTreeMap<&str, &Value>,
+    cell: fn(&Value) -> String,
+) -> String {
+    let of = |series| {
+        kernels
+            .get(series)
+            .map_or("not run".into(), |row| cell(row))
+    };
+    let cells: Vec<String> = found.iter().map(|(series, _)| of(series)).collect();
+    cells.join(" | ")
 }
 
 impl Survey {
@@ -64,6 +109,16 @@ impl Survey {
             .with_context(|| format!("cannot write {document}"))?;
         println!("{document} is written");
         Ok(ExitCode::SUCCESS)
+    }
+
+    /// A guest's line, for who waits.
+    fn progress(&self, line: &str) -> String {
+        match serde_json::from_str::<Value>(line) {
+            Ok(row) if row["tool"].is_string() => {
+                format!("{}: {}", row["tool"], (self.cell)(&row))
+            }
+            _ => line.to_owned(),
+        }
     }
 
     /// Where what was found on a kernel is kept.
@@ -109,7 +164,7 @@ impl Survey {
         };
         let mut kept = Ok(());
         vm::lines(&format!("Linux {}", kernel.series), run, |line| {
-            println!("{:>5}  {}", kernel.series, (self.progress)(line));
+            println!("{:>5}  {}", kernel.series, self.progress(line));
             if kept.is_ok() {
                 kept = keep(&mut found, before.as_ref(), line, path);
             }

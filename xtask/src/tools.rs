@@ -17,7 +17,7 @@ pub const SURVEY: Survey = Survey {
     system: &BPFTRACE,
     document: "docs/token-tools.md",
     extras,
-    progress: table::progress,
+    cell: table::cell,
     markdown: table::markdown,
 };
 

@@ -1,5 +1,6 @@
 //! `bpftrust digest` beside `fsverity digest`, on this machine.
 
+use super::document::median;
 use crate::workspace;
 use anyhow::{Context, Result, ensure};
 use bpftrust_vm::tool;
@@ -51,13 +52,9 @@ pub fn measure() -> Result<Value> {
         }
     }
     let [theirs, one, all] = took;
-    let median = |mut values: Vec<f64>| {
-        values.sort_unstable_by(f64::total_cmp);
-        values[values.len() / 2]
-    };
     let times = |of: &dyn Fn(&Took) -> f64, slow: &[Took], fast: &[Took]| {
         let pairs = slow.iter().zip(fast);
-        median(pairs.map(|(slow, fast)| of(slow) / of(fast)).collect())
+        median(pairs.map(|(slow, fast)| of(slow) / of(fast)))
     };
     let (wall, cpu) = (|took: &Took| took.wall, |took: &Took| took.cpu);
     Ok(json!({
@@ -67,9 +64,9 @@ pub fn measure() -> Result<Value> {
         "load": fs::read_to_string("/proc/loadavg")?.split(' ').next(),
         "processor": processor()?,
         "cpu": {
-            "fsverity": median(theirs.iter().map(cpu).collect()),
-            "one": median(one.iter().map(cpu).collect()),
-            "all": median(all.iter().map(cpu).collect()),
+            "fsverity": median(theirs.iter().map(cpu)),
+            "one": median(one.iter().map(cpu)),
+            "all": median(all.iter().map(cpu)),
         },
         "faster-by-cpu": times(&cpu, &theirs, &one),
         "faster-by-clock": times(&wall, &theirs, &one),

@@ -176,7 +176,8 @@ fn against_goal(value: f64) -> String {
     format!("{}, {word}", times(value))
 }
 
-fn median(values: impl Iterator<Item = f64>) -> f64 {
+/// The middle one; 0 of none.
+pub fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut values: Vec<f64> = values.collect();
     values.sort_unstable_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or_default()

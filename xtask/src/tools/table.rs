@@ -1,25 +1,15 @@
 //! The document, from what the guests found.
 
 use super::words;
+use crate::survey::{Found, heading};
 use anyhow::{Context, Result};
 use bpftrust_vm::kernels::KERNELS;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-/// What was found on a kernel, by its series.
-pub type Found = (&'static str, Value);
-
-/// A guest's line, for who waits.
-pub fn progress(line: &str) -> String {
-    match serde_json::from_str::<Value>(line) {
-        Ok(row) if row["tool"].is_string() => format!("{}: {}", row["tool"], cell(&row)),
-        _ => line.to_owned(),
-    }
-}
-
 /// One kernel's verdict on one tool.
-fn cell(row: &Value) -> String {
+pub fn cell(row: &Value) -> String {
     let verdict = match (&row["reference"]["works"], &row["with"]) {
         (Value::Bool(true), Value::Array(with)) if with.is_empty() => "token".to_owned(),
         (Value::Bool(true), Value::Array(with)) => {
@@ -81,18 +71,6 @@ pub fn markdown(found: &[Found]) -> Result<String> {
 
 fn rows(found: &Value) -> impl Iterator<Item = &Value> {
     found["rows"].as_array().into_iter().flatten()
-}
-
-fn heading(text: &mut String, first: &str, found: &[Found], last: &[&str]) -> Result<()> {
-    let kernels = found.iter().map(|(series, _)| *series);
-    let cells: Vec<_> = [first]
-        .into_iter()
-        .chain(kernels)
-        .chain(last.iter().copied())
-        .collect();
-    writeln!(text, "| {} |", cells.join(" | "))?;
-    writeln!(text, "|{}", "---|".repeat(cells.len()))?;
-    Ok(())
 }
 
 fn counts(text: &mut String, found: &[Found]) -> Result<()> {
