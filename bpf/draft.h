@@ -5,8 +5,6 @@
 #ifndef BPFTRUST_DRAFT_H
 #define BPFTRUST_DRAFT_H
 
-#include "memory.h"
-
 /* The outcome for one file. */
 struct verdict {
 	u8 reason;
@@ -55,8 +53,8 @@ struct {
 
 TAKES_MEMORY(draft, drafts)
 
-/* A draft with an empty image and no script; NULL if there is no memory. */
-static __noinline struct draft *take_shared_draft(void)
+/* A draft with whatever was in it before; NULL if there is no memory. */
+static __noinline struct draft *find_draft(void)
 {
 	u32 first = bpf_get_smp_processor_id();
 	struct draft *draft;
@@ -65,13 +63,22 @@ static __noinline struct draft *take_shared_draft(void)
 		u32 place = (first + i) % DRAFTS;
 
 		draft = bpf_map_lookup_elem(&shared_drafts, &place);
-		if (draft && !__sync_val_compare_and_swap(&draft->taken, 0, 1)) {
-			__builtin_memset(&draft->image, 0, sizeof(draft->image));
-			draft->script.state = BT_SCRIPT_NONE;
+		if (draft && !__sync_val_compare_and_swap(&draft->taken, 0, 1))
 			return draft;
-		}
 	}
 	return take_draft();
+}
+
+/* One with an empty image and no script, wherever it is. */
+static __always_inline struct draft *take_shared_draft(void)
+{
+	struct draft *draft = find_draft();
+
+	if (draft) {
+		__builtin_memset(&draft->image, 0, sizeof(draft->image));
+		draft->script.state = BT_SCRIPT_NONE;
+	}
+	return draft;
 }
 
 static __always_inline void give_back_draft(struct draft *draft)

@@ -13,7 +13,6 @@
 #ifndef BPFTRUST_VERDICT_H
 #define BPFTRUST_VERDICT_H
 
-#include "draft.h"
 #include "pkcs7.h"
 #include "ring.h"
 

@@ -294,8 +294,8 @@ pub const RULES: &[Rule] = &[
     (
         "whoever executes finds the memory of another's exec",
         "draft.h",
-        "if (draft && !__sync_val_compare_and_swap(&draft->taken, 0, 1)) {",
-        "if (draft) {\n\t\t\tdraft->taken = 1;",
+        "\t\tif (draft && !__sync_val_compare_and_swap(&draft->taken, 0, 1))\n\t\t\treturn draft;",
+        "\t\tif (draft) {\n\t\t\tdraft->taken = 1;\n\t\t\treturn draft;\n\t\t}",
         "many::every_exec_at_once_gets_its_own_verdict",
     ),
     (
